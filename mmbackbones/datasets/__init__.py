@@ -1,0 +1,3 @@
+from .shapes import METAINFO, make_shapes
+
+__all__ = ['METAINFO', 'make_shapes']
