@@ -1,0 +1,3 @@
+from .loading import BadImageError, LoadImageFromFile
+
+__all__ = ['BadImageError', 'LoadImageFromFile']

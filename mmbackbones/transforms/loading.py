@@ -1,0 +1,135 @@
+"""Image loading that notices broken files.
+
+OpenCV decodes a JPEG that was cut off without a word: the missing part comes out grey.
+"""
+import logging
+from typing import Optional
+
+import mmcv
+import mmengine.fileio as fileio
+import numpy as np
+from mmcv.transforms import LoadImageFromFile as _LoadImageFromFile
+from mmengine.logging import print_log
+
+from mmbackbones.registry import TRANSFORMS
+
+__all__ = ['BadImageError', 'LoadImageFromFile']
+
+JPEG_START, JPEG_SCAN, JPEG_END = b'\xff\xd8', 0xDA, b'\xff\xd9'
+PNG_START, PNG_END = b'\x89PNG\r\n\x1a\n', b'IEND\xaeB`\x82'
+
+
+class BadImageError(ValueError):
+    """An image file that is missing, empty, cut off or no image."""
+
+
+def _jpeg_is_complete(data: bytes) -> bool:
+    """Whether the end marker follows the start of the picture itself.
+
+    The segments before it are stepped over, since an embedded thumbnail has an end marker of its own. Bytes after the
+    end are allowed: some cameras and programs append their own.
+    """
+    position = 2
+    while position + 4 <= len(data) and data[position] == 0xFF:
+        if data[position + 1] == 0xFF:  # padding
+            position += 1
+            continue
+        if data[position + 1] == JPEG_SCAN:
+            return data.find(JPEG_END, position) != -1
+        position += 2 + int.from_bytes(data[position + 2:position + 4], 'big')
+    return False
+
+
+def _fault(data: bytes) -> Optional[str]:
+    """What is wrong with the bytes of an image file, as far as the container tells."""
+    if not data:
+        return 'the file is empty'
+    if data.startswith(JPEG_START) and not _jpeg_is_complete(data):
+        return f'the JPEG is cut off after {len(data)} bytes'
+    if data.startswith(PNG_START) and PNG_END not in data:
+        return f'the PNG is cut off after {len(data)} bytes'
+    return None
+
+
+@TRANSFORMS.register_module()
+class LoadImageFromFile(_LoadImageFromFile):
+    """MMCV's ``LoadImageFromFile`` that tells a broken file from a good one.
+
+    A good file gives the same pixels as with MMCV's. ``tools/train.py`` and ``tools/test.py`` put this step in place of
+    MMCV's in every pipeline, according to ``--bad-images``.
+
+    Args:
+        on_error: what to do about a file that is missing, empty, cut off or undecodable. ``'error'`` raises;
+            ``'skip'`` (training) returns None, upon which the data set draws another image; ``'blank'`` (evaluation)
+            puts a black image of the annotated size in its place, so that the objects in it count as missed.
+            ``'skip'`` and ``'blank'`` log each file once per process.
+        kwargs: as for MMCV's; ``ignore_empty`` is refused, since ``on_error='skip'`` is what it meant.
+
+    Raises:
+        BadImageError: with ``on_error='error'``; it names the file.
+    """
+
+    def __init__(self, *args, on_error: str = 'error', **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        if on_error not in ('error', 'skip', 'blank'):
+            raise ValueError(f"on_error is {on_error!r}, expected 'error', 'skip' or 'blank'")
+        if self.ignore_empty:
+            raise ValueError("ignore_empty=True and on_error exclude each other: write on_error='skip'")
+        self.on_error = on_error
+        self._logged = set()
+
+    def _read(self, path: str) -> np.ndarray:
+        """Returns the pixels, (H, W, C) or (H, W) for ``color_type='grayscale'``."""
+        try:
+            data = fileio.get(path, backend_args=self.backend_args)
+        except OSError as error:
+            raise BadImageError(f'{path}: {error.strerror or error}') from error
+        fault = _fault(data)
+        if fault:
+            raise BadImageError(f'{path}: {fault}')
+        try:
+            image = mmcv.imfrombytes(data, flag=self.color_type, backend=self.imdecode_backend)
+        except Exception as error:  # each backend raises its own
+            raise BadImageError(f'{path}: {error}') from error
+        if image is None:
+            raise BadImageError(f'{path}: not an image that {self.imdecode_backend} can decode')
+        return image
+
+    def transform(self, results: dict) -> Optional[dict]:
+        """Load ``results['img_path']``.
+
+        Returns:
+            dict | None: ``results`` with ``img``, ``img_shape`` and ``ori_shape``; None for a broken file with
+            ``on_error='skip'``.
+        """
+        try:
+            image = self._read(results['img_path'])
+        except BadImageError as error:
+            image = self._stand_in(results, error)
+            if image is None:
+                return None
+        if self.to_float32:
+            image = image.astype(np.float32)
+        results['img'] = image
+        results['img_shape'] = results['ori_shape'] = image.shape[:2]
+        return results
+
+    def _stand_in(self, results: dict, error: BadImageError) -> Optional[np.ndarray]:
+        if self.on_error == 'error':
+            raise BadImageError(f'cannot read image {error}. Mend or remove the file, or pass --bad-images skip to go '
+                                f'on without it.') from error
+        size = results.get('height'), results.get('width')
+        if self.on_error == 'blank' and None in size:
+            raise BadImageError(f'cannot read image {error}. Its annotation has no height and width, so no blank image '
+                                f'can stand in: mend or remove the file.') from error
+        if results['img_path'] not in self._logged:
+            self._logged.add(results['img_path'])
+            done = 'another image is drawn' if self.on_error == 'skip' else 'evaluated as a black image: ' \
+                'its objects count as missed'
+            print_log(f'Bad image {error} ({done})', logger='current', level=logging.WARNING)
+        if self.on_error == 'skip':
+            return None
+        return np.zeros(size if self.color_type == 'grayscale' else (*size, 3), np.uint8)
+
+    def __repr__(self) -> str:
+        return f'{super().__repr__()[:-1]}, on_error={self.on_error!r})'

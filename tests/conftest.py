@@ -1,0 +1,102 @@
+"""Fixtures shared by the tests: data, a tiny detector and processes to run it in."""
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# A detector that trains in a second or two: every choice is for speed, none for accuracy.
+TINY_CONFIG = """
+_base_ = 'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'
+data_root = 'data/shapes/'
+metainfo = dict(classes=('circle', 'rectangle', 'triangle', 'star', 'cross'))
+model = dict(
+    data_preprocessor=dict(pad_size_divisor=32),
+    backbone=dict(depth=18, base_channels=16, frozen_stages=-1, norm_eval=False, init_cfg=None),
+    neck=dict(in_channels=[16, 32, 64, 128], out_channels=32),
+    rpn_head=dict(in_channels=32, feat_channels=32),
+    roi_head=dict(
+        bbox_roi_extractor=dict(out_channels=32),
+        bbox_head=dict(in_channels=32, fc_out_channels=64, num_classes=5)),
+    train_cfg=dict(rpn_proposal=dict(nms_pre=100, max_per_img=50), rcnn=dict(sampler=dict(num=32))),
+    test_cfg=dict(rpn=dict(nms_pre=100, max_per_img=50)))
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadAnnotations', with_bbox=True),
+    dict(type='RandomCrop', crop_size=(80, 80), allow_negative_crop=True),
+    dict(type='Resize', scale=(96, 96), keep_ratio=True),
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='PackDetInputs')
+]
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='Resize', scale=(96, 96), keep_ratio=True),
+    dict(type='LoadAnnotations', with_bbox=True),
+    dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'))
+]
+train_dataloader = dict(
+    batch_size=2,
+    num_workers=2,
+    dataset=dict(data_root=data_root, metainfo=metainfo, pipeline=train_pipeline))
+val_dataloader = dict(
+    num_workers=0,
+    persistent_workers=False,
+    dataset=dict(data_root=data_root, metainfo=metainfo, pipeline=test_pipeline))
+test_dataloader = val_dataloader
+val_evaluator = dict(ann_file=data_root + 'annotations/instances_val2017.json')
+test_evaluator = val_evaluator
+train_cfg = dict(max_epochs=3, val_interval=3)
+default_hooks = dict(logger=dict(interval=1))
+optim_wrapper = dict(optimizer=dict(type='AdamW', lr=0.001, _delete_=True))
+"""
+
+
+@pytest.fixture(scope='session')
+def coco_mini() -> Path:
+    """160 images of COCO 2017 in MMDetection's layout, where this machine has them."""
+    shared = Path(os.environ.get('MMBACKBONES_SHARED', ROOT.parent / 'shared'))
+    folder = shared / 'data' / 'coco_mini'
+    if not folder.is_dir():
+        pytest.skip(f'no real data at {folder}; MMBACKBONES_SHARED names the folder that holds data/coco_mini')
+    return folder
+
+
+@pytest.fixture(scope='session')
+def shapes(tmp_path_factory) -> Path:
+    """A generated data set: 12 training and 4 validation images of 96 x 96 pixels."""
+    from mmbackbones.datasets.shapes import make_shapes
+    root = tmp_path_factory.mktemp('data') / 'shapes'
+    make_shapes(root, num_train=12, num_val=4, image_size=96)
+    return root
+
+
+@pytest.fixture(scope='session')
+def tiny_config(tmp_path_factory) -> Path:
+    """The config file of a tiny Faster R-CNN on shapes; its data root must be given by ``--data-root``."""
+    path = tmp_path_factory.mktemp('config') / 'tiny.py'
+    path.write_text(TINY_CONFIG)
+    return path
+
+
+def tool(name: str, *args, start: bool = False, **kwargs):
+    """Run a file of ``tools/`` in a process of its own, from outside the repository.
+
+    Args:
+        name: file name; shell scripts are run by bash.
+        args: its arguments.
+        start: return the running process instead of waiting for it.
+        kwargs: for ``subprocess``; ``env`` is added to the environment.
+
+    Returns:
+        CompletedProcess | Popen: stdout holds stderr too.
+    """
+    program = ['bash'] if name.endswith('.sh') else [sys.executable]
+    path = f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}'
+    env = {**os.environ, 'PATH': path, 'OMP_NUM_THREADS': '1', **kwargs.pop('env', {})}
+    env.pop('MMBACKBONES_DATA', None)
+    command = [*program, str(ROOT / 'tools' / name), *map(str, args)]
+    kwargs = dict(env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd='/', **kwargs)
+    return subprocess.Popen(command, **kwargs) if start else subprocess.run(command, **kwargs)
