@@ -1,0 +1,7 @@
+"""One file per backbone family."""
+from .dynamic_mobilenetv2 import CondConvMobileNetV2, DyConvMobileNetV2, ODConvMobileNetV2
+from .dynamic_resnet import CondConvResNet, DyConvResNet, ODConvResNet
+
+__all__ = [
+    'CondConvMobileNetV2', 'CondConvResNet', 'DyConvMobileNetV2', 'DyConvResNet', 'ODConvMobileNetV2', 'ODConvResNet'
+]

@@ -1,0 +1,214 @@
+"""The contract of every backbone: stem, stages, a tuple of maps, freezing, strict weights."""
+import contextlib
+from abc import ABCMeta, abstractmethod
+from typing import Callable, Dict, Optional, Sequence, Tuple, Union
+
+import torch
+from mmengine.logging import print_log
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+from ..weights import extract_state_dict, load_strictly, read_checkpoint
+
+__all__ = ['BaseBackbone', 'choose_arch']
+
+
+def choose_arch(owner: str,
+                arch: Union[str, int, dict],
+                settings: Dict[Union[str, int], dict],
+                name: str = 'arch') -> dict:
+    """Look a variant up in a table, or take a dict with the same keys as it is.
+
+    Args:
+        owner: class name, for the message.
+        arch: a key of ``settings`` or a dict.
+        settings: variant -> dict of named values.
+        name: what the argument is called, for the message.
+
+    Raises:
+        ValueError: unknown variant, or a dict whose keys are not those of the table. It lists what there is.
+    """
+    if isinstance(arch, dict):
+        expected = set(next(iter(settings.values())))
+        if set(arch) != expected:
+            raise ValueError(f'{owner}: {name} has the keys {sorted(arch)}, expected {sorted(expected)}')
+        return arch
+    if arch not in settings:
+        raise ValueError(f'{owner}: no {name}={arch!r}; choose from {", ".join(repr(key) for key in settings)}')
+    return settings[arch]
+
+
+def _resolve_out_indices(owner: str, out_indices: Union[int, Sequence[int]], num_stages: int) -> Tuple[int, ...]:
+    """Stage indices in ascending order, negative ones counted from the end."""
+    given = (out_indices, ) if isinstance(out_indices, int) else tuple(out_indices)
+    indices = tuple(index + num_stages if index < 0 else index for index in given)
+    if not indices or any(not 0 <= index < num_stages for index in indices):
+        raise ValueError(f'{owner}: out_indices={out_indices!r} is out of range; its stages are '
+                         f'{", ".join(map(str, range(num_stages)))} (or {-num_stages} to -1, from the last)')
+    if list(indices) != sorted(set(indices)):
+        raise ValueError(f'{owner}: out_indices={out_indices!r} must name each stage once, the finest map first; '
+                         f'write {tuple(sorted(set(indices)))}')
+    return indices
+
+
+@contextlib.contextmanager
+def _keep_batch_statistics(module: nn.Module):
+    """Recomputing a block must not count its batch a second time in the running statistics."""
+    norms = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.training and m.track_running_stats]
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True
+
+
+class BaseBackbone(BaseModule, metaclass=ABCMeta):
+    """Base of all backbones.
+
+    A subclass names the children of its stem in ``stem_names``, defines :meth:`forward_stem`, and calls
+    :meth:`add_stage` in the loop that builds its stages, ``num_built_stages`` times: a stage beyond the last output
+    would hold parameters that never get a gradient.
+
+    Input ``(N, 3, H, W)`` of any H and W from 32 up. Output a tuple of ``(N, C_i, H_i, W_i)``, one for each of
+    ``out_indices``, the finest first, with ``H_i = ceil(H / stride_i)``.
+
+    Args:
+        num_stages: how many stages the network has.
+        out_indices: which stages' maps are returned; negative ones count from the last.
+        frozen_stages: -1 freezes nothing, 0 the stem, n the stem and the first n stages: no gradient, norms in eval
+            mode.
+        norm_eval: keep all batch norms in eval mode, so that they use and keep their running statistics.
+        with_cp: recompute blocks in the backward pass instead of storing their activations.
+        init_cfg: ``dict(type='Pretrained', checkpoint=...)``, with an optional ``prefix``, loads weights strictly;
+            other types of MMEngine work as ever. Defaults to None: initialised as the paper says.
+
+    Attributes:
+        out_indices (tuple[int]): resolved, ascending.
+        out_channels (tuple[int]): channels of each output map.
+        out_strides (tuple[int]): stride of each output map, in input pixels.
+
+    Raises:
+        ValueError: ``out_indices`` or ``frozen_stages`` out of range.
+    """
+    stem_names: Tuple[str, ...] = ()
+    # maps foreign weights onto this class; a pure function beside the model
+    convert_state_dict: Callable[[dict], dict]
+
+    def __init__(self,
+                 num_stages: int,
+                 out_indices: Union[int, Sequence[int]],
+                 frozen_stages: int = -1,
+                 norm_eval: bool = False,
+                 with_cp: bool = False,
+                 init_cfg: Optional[dict] = None):
+        super().__init__(init_cfg)
+        owner = type(self).__name__
+        if not -1 <= frozen_stages <= num_stages:
+            raise ValueError(f'{owner}: frozen_stages={frozen_stages} is out of range; -1 freezes nothing, 0 the stem, '
+                             f'up to {num_stages} the first stages')
+        self.num_stages = num_stages
+        self.out_indices = _resolve_out_indices(owner, out_indices, num_stages)
+        self.num_built_stages = self.out_indices[-1] + 1
+        self.frozen_stages = frozen_stages
+        self.norm_eval = norm_eval
+        self.with_cp = with_cp
+        self.out_channels: Tuple[int, ...] = ()
+        self.out_strides: Tuple[int, ...] = ()
+        self.stage_names: Tuple[str, ...] = ()
+
+    def add_stage(self, stage: nn.Sequential, channels: int, stride: int) -> None:
+        """Append a stage; it is kept as ``layer1``, ``layer2``, ...
+
+        Args:
+            stage: its blocks.
+            channels: of its output.
+            stride: of its output, in input pixels.
+        """
+        if len(self.stage_names) in self.out_indices:
+            self.out_channels += (channels, )
+            self.out_strides += (stride, )
+        name = f'layer{len(self.stage_names) + 1}'
+        self.add_module(name, stage)
+        self.stage_names += (name, )
+
+    @abstractmethod
+    def forward_stem(self, x: Tensor) -> Tensor:
+        """``(N, 3, H, W)`` -> the first stage's input."""
+
+    def forward(self, x: Tensor) -> Tuple[Tensor, ...]:
+        x = self.forward_stem(x)
+        outs = []
+        for index, name in enumerate(self.stage_names):
+            for block in getattr(self, name):
+                x = self._run(block, x)
+            if index in self.out_indices:
+                outs.append(x)
+        return tuple(outs)
+
+    def _run(self, block: nn.Module, x: Tensor) -> Tensor:
+        if not (self.with_cp and torch.is_grad_enabled() and x.requires_grad):
+            return block(x)
+        if torch.compiler.is_compiling():  # traced once: nothing is counted twice there
+            return checkpoint(block, x, use_reentrant=False)
+        return checkpoint(
+            block, x, use_reentrant=False, context_fn=lambda: (contextlib.nullcontext(), _keep_batch_statistics(block)))
+
+    def train(self, mode: bool = True):
+        """Set the mode, keeping frozen parts and, with ``norm_eval``, all batch norms in eval mode. Returns self."""
+        super().train(mode)
+        if self.frozen_stages >= 0:
+            for name in self.stem_names + self.stage_names[:self.frozen_stages]:
+                part = getattr(self, name).eval()
+                for parameter in part.parameters():
+                    parameter.requires_grad = False
+        if mode and self.norm_eval:
+            for module in self.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+        return self
+
+    def init_weights(self) -> None:
+        """Apply ``init_cfg``; without one the weights stay as the constructor drew them, as the paper says.
+
+        Raises:
+            CheckpointError: the checkpoint cannot be read or does not fit.
+        """
+        if self.is_init:
+            return
+        config = self.init_cfg
+        if config is None:  # the constructor has done it
+            self.is_init = True
+            return
+        if not (isinstance(config, dict) and config.get('type') == 'Pretrained'):
+            super().init_weights()
+            return
+        unknown = set(config) - {'type', 'checkpoint', 'prefix'}
+        if unknown:
+            raise ValueError(
+                f'{type(self).__name__}: init_cfg has unknown keys {sorted(unknown)}; a Pretrained one has '
+                "'checkpoint' and, optionally, 'prefix'")
+        self.load_pretrained(config['checkpoint'], config.get('prefix'))
+        self.is_init = True
+
+    def load_pretrained(self, source: str, prefix: Optional[str] = None) -> None:
+        """Load a checkpoint of this project, of MMDetection/MMPretrain training, or of the authors, strictly.
+
+        Args:
+            source: file or address, see :func:`mmbackbones.weights.read_checkpoint`.
+            prefix: part of a larger model's checkpoint. Defaults to None: ``backbone.`` if there is one.
+
+        Raises:
+            CheckpointError: the checkpoint cannot be read or does not fit; the weights stay as they were.
+        """
+        state_dict = type(self).convert_state_dict(extract_state_dict(read_checkpoint(source), prefix))
+        load_strictly(self, state_dict, f'checkpoint {source}', omitted=self.omitted_prefixes)
+        print_log(f'{type(self).__name__}: loaded {source}', logger='current')
+
+    @property
+    def omitted_prefixes(self) -> Tuple[str, ...]:
+        """Prefixes of the stages beyond the last output, which a checkpoint of the whole network has."""
+        return tuple(f'layer{index + 1}.' for index in range(self.num_built_stages, self.num_stages))
