@@ -128,9 +128,12 @@ def _write_split(root, split, number, arguments):
         # cv2.imwrite returns False instead of raising, and says nothing on a full disk.
         path.write_bytes(cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes())
         images.append(dict(id=image_id, file_name=path.name, width=size, height=size))
-        for category, mask, is_crowd in objects:
+        for seen in objects:
             annotations.append(
-                dict(id=_image_id(split, len(annotations)), image_id=image_id, **_annotate(category, mask, is_crowd)))
+                dict(
+                    id=_image_id(split, len(annotations)),
+                    image_id=image_id,
+                    **_annotate(seen['category'], seen['mask'], seen['is_crowd'])))
     return dict(
         info=dict(description='mmbackbones shapes', **arguments),
         licenses=[],
@@ -217,16 +220,15 @@ def _draw_image(rng, size, empty, crowd):
     """Draws one image.
 
     Returns:
-        tuple: The image, uint8 BGR (H, W, 3), and a list of
-        ``(category, visible mask, is_crowd)``, the hindmost first.
+        tuple: The image, uint8 BGR (H, W, 3), and its objects, the hindmost
+        first: dictionaries of ``category`` (index), ``mask`` (what is visible),
+        ``drawn`` (area in pixels before others hid some) and ``is_crowd``.
     """
     image = _ground(rng, size)
     objects = []
-    if empty:
-        return image.astype(np.uint8), objects
     if crowd:
         _add_crowd(rng, image, objects)
-    for _ in range(rng.integers(2, 6)):
+    for _ in range(0 if empty else rng.integers(2, 6)):
         category = int(rng.integers(len(METAINFO['classes'])))
         # A shape that finds no place in a few tries is left out.
         for _ in range(10):
@@ -248,18 +250,19 @@ def _add_shapes(rng, image, objects, category, places, is_crowd=False):
     """Draws shapes as one object in front of all others, unless they hide one.
 
     Returns:
-        bool: False if an object would have kept less than half of its visible
-        area; ``image`` and ``objects`` are as before then.
+        bool: False if of an object behind less than 40 % would have stayed
+        visible; ``image`` and ``objects`` are as before then.
     """
     size = len(image)
     alphas = [_coverage(_vertices(rng, category) * radius + centre, size) for centre, radius in places]
     mask = np.max(alphas, axis=0) >= 0.5
-    left_over = [(category_behind, seen & ~mask, crowd_behind) for category_behind, seen, crowd_behind in objects]
-    if any(2 * after[1].sum() < before[1].sum() for before, after in zip(objects, left_over)):
+    if any((seen['mask'] & ~mask).sum() < 0.4 * seen['drawn'] for seen in objects):
         return False
-    objects[:] = [*left_over, (category, mask, is_crowd)]
+    for seen in objects:
+        seen['mask'] &= ~mask
+    objects.append(dict(category=category, mask=mask, drawn=mask.sum(), is_crowd=is_crowd))
     for alpha in alphas:
-        colour = _colour_unlike(rng, image[alpha >= 0.5].mean(0))
+        colour = _colour_unlike(rng, np.average(image, axis=(0, 1), weights=np.dstack([alpha] * 3)))
         filling = colour + _noise(rng, size, cells=size // 12, strength=12) + rng.normal(0, 4, image.shape)
         image += alpha[..., None] * (filling - image)
     return True
