@@ -88,5 +88,6 @@ def check_versions() -> None:
         for distribution, version in found:
             oldest, untested = REQUIREMENTS[name][distribution]
             if not _release(oldest) <= _release(version) < _release(untested):
-                raise ImportError(f'{distribution} {version} is installed; mmbackbones works with >={oldest},<{untested}. '
-                                  f"Run: pip install '{distribution}>={oldest},<{untested}'")
+                raise ImportError(
+                    f'{distribution} {version} is installed; mmbackbones works with >={oldest},<{untested}. '
+                    f"Run: pip install '{distribution}>={oldest},<{untested}'")

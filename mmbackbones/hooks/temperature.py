@@ -1,0 +1,58 @@
+"""Annealing of the attentions' temperature in dynamic convolutions."""
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
+
+from ..registry import HOOKS
+
+__all__ = ['TemperatureAnnealingHook']
+
+
+@HOOKS.register_module()
+class TemperatureAnnealingHook(Hook):
+    """Lower the temperature of every dynamic convolution linearly, iteration by iteration, then leave it at its end.
+
+    A high temperature makes the attentions nearly uniform, so that all kernels learn at the start (DyConv, section
+    3.3). The schedule of ODConv and DyConv: 30 to 1 over the first 10 epochs on ImageNet, none in detection. The value
+    depends on the iteration alone and lies in the checkpoints as a buffer, so a resumed run goes on where it was.
+
+    Args:
+        start: temperature before the first iteration. Defaults to 30.
+        end: temperature after ``epochs``. Defaults to 1.
+        epochs: how many epochs it takes. Defaults to 10.
+
+    Raises:
+        ValueError: at the start of training, for a model without any temperature, or for arguments not above 0.
+    """
+    priority = 'NORMAL'
+
+    def __init__(self, start: float = 30., end: float = 1., epochs: int = 10):
+        if min(start, end, epochs) <= 0:
+            raise ValueError(f'TemperatureAnnealingHook: start={start}, end={end} and epochs={epochs} must be above 0')
+        self.start = start
+        self.end = end
+        self.epochs = epochs
+
+    def before_train(self, runner) -> None:
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        self.temperatures = [buffer for name, buffer in model.named_buffers() if name.split('.')[-1] == 'temperature']
+        if not self.temperatures:
+            raise ValueError(
+                'TemperatureAnnealingHook: the model has no layer with a temperature (ODConv2d, DyConv2d); '
+                'remove the hook from custom_hooks')
+        self.iters = self.epochs * len(runner.train_dataloader)
+        print_log(
+            f'temperature of {len(self.temperatures)} layers: {self.start} to {self.end} in {self.iters} '
+            'iterations',
+            logger='current')
+
+    def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
+        if runner.iter <= self.iters:
+            temperature = self.temperature_at(runner.iter)
+            for buffer in self.temperatures:
+                buffer.fill_(temperature)
+
+    def temperature_at(self, iteration: int) -> float:
+        """Temperature in an iteration, counted from 0."""
+        progress = min(iteration / self.iters, 1.)
+        return self.start + (self.end - self.start) * progress
