@@ -1,0 +1,10 @@
+# ODConv-ResNet50, one kernel, on ImageNet-1k.
+#
+# tools/dist_train.sh configs/classification/odconv_r50_8xb32_in1k.py 8 --data-root data/imagenet
+#
+# Meant for 8 GPUs x 32 images = batch 256, which the learning rate 0.1 is for; 100 epochs, divided by 10 every 30. On
+# another number of GPUs add --auto-scale-lr.
+# Expected: top-1 77.87, top-5 93.77 % (README.md of the ODConv release); 28.64M parameters, 3.916G MACs as published.
+_base_ = './odconv_r18_8xb32_in1k.py'
+
+model = dict(backbone=dict(depth=50), neck=dict(drop_prob=0.2), head=dict(in_channels=2048))
