@@ -146,15 +146,20 @@ def _write_split(root, split, number, arguments):
 
 def _annotate(category, mask, is_crowd):
     """COCO fields of a visible region; mask: bool, (H, W)."""
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    left, top, right, bottom = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
+    y, x, height, width = _window(mask)
     return dict(
         category_id=category + 1,
-        bbox=[int(left), int(top), int(right - left), int(bottom - top)],
+        bbox=[x, y, width, height],
         area=int(mask.sum()),
         iscrowd=int(is_crowd),
         # COCO's own convention: run lengths for crowds, polygons for all else.
         segmentation=_run_lengths(mask) if is_crowd else _polygons(mask))
+
+
+def _window(mask):
+    """The smallest window around a mask: y, x, height, width."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return int(rows[0]), int(columns[0]), int(rows[-1] - rows[0] + 1), int(columns[-1] - columns[0] + 1)
 
 
 def _run_lengths(mask):
@@ -262,24 +267,28 @@ def _add_shapes(rng, image, objects, category, places, is_crowd=False):
         seen['mask'] &= ~mask
     objects.append(dict(category=category, mask=mask, drawn=mask.sum(), is_crowd=is_crowd))
     for alpha in alphas:
-        colour = _colour_unlike(rng, np.average(image, axis=(0, 1), weights=np.dstack([alpha] * 3)))
-        filling = colour + _noise(rng, size, cells=size // 12, strength=12) + rng.normal(0, 4, image.shape)
-        image += alpha[..., None] * (filling - image)
+        y, x, height, width = _window(alpha > 0)
+        behind = image[y:y + height, x:x + width]
+        cover = alpha[y:y + height, x:x + width, None]
+        colour = _colour_unlike(rng, (behind * cover).sum((0, 1)) / cover.sum())
+        filling = colour + _noise(rng, height, width, cell=12, strength=12) + rng.normal(0, 4, behind.shape)
+        behind += cover * (filling - behind)
     return True
 
 
 def _ground(rng, size):
     """A background, float (H, W, 3): blotches, stripes and grain."""
-    image = rng.uniform(40, 215, 3) + _noise(rng, size, cells=4, strength=28) + _noise(rng, size, size // 8, 10)
+    image = rng.uniform(40, 215, 3) + _noise(rng, size, size, size // 4, 28) + _noise(rng, size, size, 8, 10)
     direction = rng.normal(size=2)
     across = np.tensordot(direction / np.linalg.norm(direction), np.indices((size, size)), 1)
     stripes = np.sin(across * rng.uniform(0.1, 0.6))[..., None] * rng.normal(0, 8, 3)
     return (image + stripes + rng.normal(0, 5, image.shape)).clip(0, 255)
 
 
-def _noise(rng, size, cells, strength):
-    """Smooth colour noise, (size, size, 3), about ``cells`` blotches across."""
-    return cv2.resize(rng.normal(0, strength, (cells, cells, 3)), (size, size), interpolation=cv2.INTER_CUBIC)
+def _noise(rng, height, width, cell, strength):
+    """Smooth colour noise, (height, width, 3), with blotches of about ``cell`` pixels."""
+    coarse = rng.normal(0, strength, (height // cell + 2, width // cell + 2, 3))
+    return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
 
 
 def _colour_unlike(rng, other):
