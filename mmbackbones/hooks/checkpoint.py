@@ -85,9 +85,11 @@ class CheckpointHook(_CheckpointHook):
         outdated = None
         if self.max_keep_ckpts > 0 and (not self.keep_ckpt_ids or self.keep_ckpt_ids[-1] != step):
             if len(self.keep_ckpt_ids) == self.max_keep_ckpts:
-                outdated = self.keep_ckpt_ids[0]
-            self.keep_ckpt_ids.append(step)  # a deque of max_keep_ckpts: the first one falls out
-            runner.message_hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))
+                outdated = self.keep_ckpt_ids.popleft()
+            self.keep_ckpt_ids.append(step)
+            # The outdated one still exists: listed, it is removed at the next start if a kill comes first.
+            on_disk = [*([] if outdated is None else [outdated]), *self.keep_ckpt_ids]
+            runner.message_hub.update_info('keep_ckpt_ids', on_disk)
         name = self.filename_tmpl.format(step)
         self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
@@ -106,6 +108,7 @@ class CheckpointHook(_CheckpointHook):
         self._point_at_last(runner)
         if outdated is not None:
             self._remove(outdated)
+            runner.message_hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))
 
 
 def newest_checkpoint(work_dir: Union[str, Path]) -> Tuple[Optional[str], List[str]]:

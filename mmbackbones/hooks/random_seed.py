@@ -41,9 +41,9 @@ def seed_worker(worker_id: int) -> None:
 
 @HOOKS.register_module()
 class RandomSeedHook(Hook):
-    """Reseed at each epoch and iteration from (seed, step, rank), so that a resumed run goes on as if never interrupted.
+    """Reseed at each epoch and iteration from (seed, step, rank): a resumed run goes on as if never interrupted.
 
-    The seed is the runner's (``randomness=dict(seed=...)``, ``--seed``). The data loader's workers follow if it has
+    The seed is the runner's (``randomness=dict(seed=...)``, ``--seed``). Workers of the data loader follow if it has
     ``worker_init_fn=dict(type='mmbackbones.hooks.random_seed.seed_worker')`` and ``persistent_workers=False``: torch
     draws their seed at the start of each epoch.
     """

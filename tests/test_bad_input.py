@@ -1,0 +1,228 @@
+"""Every bad input gets an error that says what was wrong, what was expected and what to do, before anything is lost."""
+import io
+import json
+import pickle
+import shutil
+from pathlib import Path
+
+import mmcv
+import numpy as np
+import pytest
+import torch
+from conftest import tool
+from mmengine.config import Config
+from mmengine.registry import DATASETS
+from PIL import Image
+
+from mmbackbones import launch
+from mmbackbones.checks import InputError, check_data, check_processes
+from mmbackbones.transforms import BadImageError, LoadImageFromFile
+
+
+@pytest.fixture
+def data(shapes, tmp_path) -> Path:
+    """A copy of the generated data that a test may spoil."""
+    return Path(shutil.copytree(shapes, tmp_path / 'data'))
+
+
+@pytest.fixture
+def cfg(tiny_config, data) -> Config:
+    cfg = Config.fromfile(tiny_config)
+    launch.move_data_root(cfg, str(data))
+    return cfg
+
+
+def _edit(path: Path, change) -> None:
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def _rename(index: int, name: str):
+
+    def change(content):
+        content['categories'][index]['name'] = name
+
+    return change
+
+
+TRAIN, VAL = 'annotations/instances_train2017.json', 'annotations/instances_val2017.json'
+# What is done to the data, and what the error must name.
+SPOILED = {
+    'annotation file missing':
+    (lambda root:
+     (root / TRAIN).unlink(), [TRAIN, 'train_dataloader.dataset.ann_file', '--data-root', 'Expected layout']),
+    'evaluation file missing': (lambda root: (root / VAL).unlink(), [VAL, 'val_dataloader', '--data-root']),
+    'image folder missing': (lambda root: shutil.rmtree(root / 'val2017'),
+                             ['val2017', 'val_dataloader.dataset.data_prefix', '--data-root', 'Expected layout']),
+    'image folder of other images': (lambda root: next(iter(sorted(
+        (root / 'train2017').iterdir()))).unlink(), ['train2017', 'first image', 'data_prefix']),
+    'annotation file cut off': (lambda root: (root / TRAIN).write_bytes(
+        (root / TRAIN).read_bytes()[:-100]), [TRAIN, 'not JSON', 'cut off']),
+    'annotation file is a list': (lambda root: (root / TRAIN).write_text('[1, 2]'), [TRAIN, 'not in COCO format']),
+    'annotation without a box': (lambda root: _edit(root / TRAIN, lambda c: c['annotations'][3].pop('bbox')),
+                                 ['not in COCO format', 'annotations[3]', 'bbox']),
+    'other categories': (lambda root: _edit(root / TRAIN, _rename(2, 'dog')), ["'triangle'", "'dog'", 'num_classes']),
+    'categories in another order':
+    (lambda root: _edit(root / TRAIN, lambda c: c['categories'].reverse()), ['another order', "'cross', 'star'"]),
+}
+
+
+@pytest.mark.parametrize('case', SPOILED)
+def test_bad_data_is_named_before_a_model_is_built(case, cfg, data):
+    assert check_data(cfg, ['train', 'val']) == []
+    spoil, expected = SPOILED[case]
+    spoil(data)
+    with pytest.raises(InputError) as error:
+        check_data(cfg, ['train', 'val'])
+    for text in expected:
+        assert text in str(error.value)
+
+
+def test_checks_see_through_dataset_wrappers(cfg, data):
+    inner = cfg.train_dataloader.dataset
+    cfg.train_dataloader.dataset = dict(
+        type='RepeatDataset',
+        times=2,
+        dataset=dict(
+            type='ConcatDataset', datasets=[inner, dict(type='MultiImageMixDataset', dataset=inner, pipeline=[])]))
+    assert check_data(cfg, ['train']) == []
+    inner.data_prefix = dict(img='nowhere/')
+    with pytest.raises(InputError, match=r'train_dataloader\.dataset\.dataset\.datasets\[0\]\.data_prefix'):
+        check_data(cfg, ['train'])
+
+
+def test_categories_that_are_no_class_are_a_warning(cfg, data):
+    _edit(data / TRAIN, lambda c: c['categories'].append(dict(id=99, name='zebra')))
+    warning, = check_data(cfg, ['train'])
+    assert 'zebra' in warning and 'ignored' in warning
+
+
+def test_heads_of_another_number_of_classes_are_named(cfg):
+    cfg.model.roi_head.bbox_head.num_classes = 80
+    cfg.model.roi_head.mask_head = [dict(num_classes=5), dict(num_classes=7)]
+    with pytest.raises(InputError) as error:
+        check_data(cfg, ['train'])
+    for text in ('5 classes', 'model.roi_head.bbox_head.num_classes=80', 'model.roi_head.mask_head[1].num_classes=7'):
+        assert text in str(error.value)
+    assert 'mask_head[0]' not in str(error.value) and 'rpn_head' not in str(error.value)
+
+
+def test_more_processes_than_gpus():
+    check_processes(8, 8)
+    check_processes(2, 0)  # no GPU at all: they run on the CPU
+    with pytest.raises(InputError, match='8 processes .* only 2 GPUs .* at most 2'):
+        check_processes(8, 2)
+
+
+def test_unwritable_work_dir_is_one_line_and_a_failure(shapes, tiny_config, tmp_path):
+    (tmp_path / 'file').write_text('in the way')
+    done = tool('train.py', tiny_config, '--data-root', shapes, '--work-dir', tmp_path / 'file' / 'work')
+    assert done.returncode == 1
+    assert 'error: cannot write to the work directory' in done.stdout and '--work-dir' in done.stdout
+    assert 'Traceback' not in done.stdout
+
+
+class Payload:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path, )
+
+
+def test_checkpoints_that_cannot_be_used(shapes, tiny_config, tmp_path):
+    work_dir = tmp_path / 'work'
+    common = [str(tiny_config), '--data-root', str(shapes), '--work-dir', str(work_dir)]
+    code = tmp_path / 'code.pth'
+    with open(code, 'wb') as file:
+        pickle.dump(dict(state_dict=Payload(tmp_path / 'ran')), file)
+    stranger = tmp_path / 'stranger.pth'
+    torch.save(dict(state_dict={'other.weight': torch.ones(1)}), stranger)
+    for argv, run, expected in (
+        ([common[0], str(code), *common[1:]], launch.test, 'refused'),
+        ([*common, '--resume', str(code)], launch.train, 'refused'),
+        ([common[0], str(stranger), *common[1:]], launch.test, 'other.weight'),
+        ([*common, '--resume', str(stranger)], launch.train, 'other.weight'),
+        ([*common, '--resume', str(tmp_path / 'none.pth')], launch.train, 'no such file'),
+        ([*common, '--backbone-weights', str(tmp_path / 'none.pth')], launch.train, 'no such file'),
+    ):
+        with pytest.raises(SystemExit) as error:
+            run(argv)
+        assert expected in str(error.value)
+    assert not (tmp_path / 'ran').exists()
+    assert not list(work_dir.glob('*.pth'))
+
+
+def _picture(kind: str, **options) -> bytes:
+    """A 60 x 40 image with texture, as the bytes of a file."""
+    pixels = np.random.default_rng(0).integers(0, 255, (40, 60, 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, kind, **options)
+    return file.getvalue()
+
+
+def _with_thumbnail(jpeg: bytes) -> bytes:
+    """A JPEG with a whole small JPEG in a segment at its start, as cameras write them."""
+    thumbnail = _picture('JPEG', quality=10)
+    return jpeg[:2] + b'\xff\xe1' + (len(thumbnail) + 2).to_bytes(2, 'big') + thumbnail + jpeg[2:]
+
+
+JPEG, PROGRESSIVE, PNG = _picture('JPEG'), _picture('JPEG', progressive=True), _picture('PNG')
+WHOLE = dict(jpeg=JPEG, progressive=PROGRESSIVE, png=PNG, thumbnail=_with_thumbnail(JPEG), tail=JPEG + b'maker notes')
+BROKEN = dict(
+    empty=b'',
+    text=b'not an image',
+    half=JPEG[:len(JPEG) // 2],
+    last_byte=JPEG[:-1],
+    header=JPEG[:20],
+    progressive=PROGRESSIVE[:-100],
+    thumbnail=_with_thumbnail(JPEG)[:-500],
+    png=PNG[:-40],
+    missing=None)
+
+
+@pytest.mark.parametrize('kind', WHOLE)
+def test_whole_image_has_the_pixels_of_mmcv(kind, tmp_path):
+    path = tmp_path / 'image'
+    path.write_bytes(WHOLE[kind])
+    image = LoadImageFromFile().transform(dict(img_path=str(path)))['img']
+    assert np.array_equal(image, mmcv.imread(str(path)))
+
+
+@pytest.mark.parametrize('kind', BROKEN)
+def test_broken_image_is_named_or_passed_over(kind, tmp_path):
+    path = tmp_path / 'image'
+    if BROKEN[kind] is not None:
+        path.write_bytes(BROKEN[kind])
+    given = dict(img_path=str(path), height=40, width=60)
+    with pytest.raises(BadImageError) as error:
+        LoadImageFromFile().transform(dict(given))
+    assert str(path) in str(error.value) and '--bad-images skip' in str(error.value)
+    assert LoadImageFromFile(on_error='skip').transform(dict(given)) is None
+    blank = LoadImageFromFile(on_error='blank').transform(dict(given))
+    assert blank['img'].shape == (40, 60, 3) and not blank['img'].any() and blank['ori_shape'] == (40, 60)
+
+
+def test_real_images_pass(coco_mini):
+    paths = sorted(coco_mini.glob('*2017/*.jpg'))
+    assert len(paths) == 160
+    for path in paths:
+        image = LoadImageFromFile().transform(dict(img_path=str(path)))['img']
+        assert np.array_equal(image, mmcv.imread(str(path)))
+
+
+def test_bad_images_skip_trains_without_them_and_counts_them_in_evaluation(cfg, data):
+    spoiled = sorted((data / 'train2017').iterdir())[0], sorted((data / 'val2017').iterdir())[0]
+    for path in spoiled:
+        path.write_bytes(path.read_bytes()[:-300])
+    launch.guard_images(cfg, 'skip')
+    datasets = [
+        DATASETS.build(dict(cfg[f'{loader}_dataloader'].dataset, _scope_='mmdet')) for loader in ('train', 'val')
+    ]
+    train, val = [[dataset[index] for index in range(len(dataset))] for dataset in datasets]
+    assert str(spoiled[0]) not in {item['data_samples'].img_path for item in train}
+    black = [item for item in val if item['data_samples'].img_path == str(spoiled[1])]
+    assert len(val) == 4 and len(black) == 1 and not black[0]['inputs'].any()
