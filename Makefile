@@ -6,7 +6,7 @@ TORCHVISION ?= 0.26.0
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-SOURCES := mmbackbones tools configs tests benchmarks
+SOURCES := $(wildcard mmbackbones tools configs tests benchmarks)
 
 .PHONY: help install demo test quick lint clean
 .DELETE_ON_ERROR:
@@ -37,7 +37,7 @@ lint: $(VENV)/.ready
 	$(BIN)/flake8 $(SOURCES)
 	$(BIN)/isort --check $(SOURCES)
 	$(BIN)/yapf --diff --recursive $(SOURCES)
-	$(BIN)/codespell
+	$(BIN)/codespell $(SOURCES) $(wildcard *.md *.toml *.cfg docs Makefile .ci)
 
 clean:
 	rm -rf $(VENV) data/shapes work_dirs/demo
