@@ -212,6 +212,9 @@ def _set_training(cfg: Config, args: argparse.Namespace) -> None:
     cfg.train_dataloader.worker_init_fn = dict(type='mmbackbones.hooks.random_seed.seed_worker')
     cfg.train_dataloader.persistent_workers = False
     cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), dict(type='mmbackbones.RandomSeedHook')]
+    if cfg.launcher != 'none':
+        # each process has batch statistics of its own; the checkpoint holds what was validated
+        cfg.custom_hooks.append(dict(type='SyncBuffersHook'))
     hooks = cfg.setdefault('default_hooks', {})
     checkpoint = hooks.setdefault('checkpoint', dict(type='CheckpointHook', interval=1))
     if checkpoint and checkpoint['type'] in ('CheckpointHook', 'mmengine.CheckpointHook'):

@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Optional
 
 import pytest
 
@@ -81,22 +82,23 @@ def tiny_config(tmp_path_factory) -> Path:
     return path
 
 
-def tool(name: str, *args, start: bool = False, **kwargs):
+def tool(name: str, *args, start: bool = False, programs: Optional[Path] = None, **kwargs):
     """Run a file of ``tools/`` in a process of its own, from outside the repository.
 
     Args:
         name: file name; shell scripts are run by bash.
         args: its arguments.
         start: return the running process instead of waiting for it.
+        programs: a folder to put before all others on PATH.
         kwargs: for ``subprocess``; ``env`` is added to the environment.
 
     Returns:
         CompletedProcess | Popen: stdout holds stderr too.
     """
     program = ['bash'] if name.endswith('.sh') else [sys.executable]
-    path = f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}'
-    env = {**os.environ, 'PATH': path, 'OMP_NUM_THREADS': '1', **kwargs.pop('env', {})}
-    env.pop('MMBACKBONES_DATA', None)
+    folders = [str(programs)] if programs else []
+    path = os.pathsep.join([*folders, str(Path(sys.executable).parent), os.environ['PATH']])
+    env = {**os.environ, 'PATH': path, 'OMP_NUM_THREADS': '1', 'MMBACKBONES_DATA': '', **kwargs.pop('env', {})}
     command = [*program, str(ROOT / 'tools' / name), *map(str, args)]
     kwargs = dict(env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd='/', **kwargs)
     return subprocess.Popen(command, **kwargs) if start else subprocess.run(command, **kwargs)
