@@ -25,6 +25,7 @@ from mmengine.runner import Runner
 from .checks import InputError, check_data, check_processes, check_work_dir
 from .compat import installed_stack
 from .hooks.checkpoint import newest_checkpoint
+from .transforms import BadImageError
 from .version import __version__
 from .weights import CheckpointError, extract_state_dict, load_strictly, read_checkpoint, use_safe_loading
 
@@ -76,6 +77,9 @@ def _report_user_errors(run: Callable[[Optional[List[str]]], None]) -> Callable:
             run(argv)
         except (InputError, CheckpointError) as error:
             sys.exit(f'error: {error}')
+        except BadImageError as error:
+            # raised in a data loading worker, it comes with the worker's stack
+            sys.exit(f'error: {str(error).strip().splitlines()[-1].split("BadImageError: ")[-1]}')
         finally:
             if torch_dist.is_initialized():
                 torch_dist.destroy_process_group()
@@ -265,6 +269,9 @@ def _start_group(cfg: Config) -> None:
 def _prepare(cfg: Config, loaders: List[str]) -> None:
     """Check what can be checked, then start the group. The first process reads the data for all."""
     if cfg.launcher != 'none':
+        if dict(pytorch='RANK', slurm='SLURM_PROCID')[cfg.launcher] not in os.environ:
+            raise InputError(f'--launcher {cfg.launcher} is for processes that it started. Start them with '
+                             f'tools/dist_train.sh, tools/dist_test.sh or tools/slurm_train.sh, which set this option.')
         check_processes(_local_size(), torch.cuda.device_count())
     if _global_rank() == 0:
         check_work_dir(cfg.work_dir)
@@ -275,6 +282,8 @@ def _prepare(cfg: Config, loaders: List[str]) -> None:
 
 def _choose_start(cfg: Config, resume: Optional[str]) -> None:
     """Decide where training starts: the first process for all, so that no two start from different checkpoints."""
+    if resume is None and cfg.get('resume'):
+        resume = cfg.get('load_from') or 'auto'
     choice = [None]
     if get_rank() == 0:
         if resume == 'auto':
@@ -285,7 +294,7 @@ def _choose_start(cfg: Config, resume: Optional[str]) -> None:
                       'starting from zero')
         else:
             choice[0] = resume
-            if resume is None and not cfg.get('resume') and newest_checkpoint(cfg.work_dir)[0]:
+            if resume is None and newest_checkpoint(cfg.work_dir)[0]:
                 print_log(f'Warning: {cfg.work_dir} holds checkpoints of an earlier run, which this one will replace. '
                           f'Pass --resume to go on with it, or --work-dir to keep it.')
     broadcast_object_list(choice)
@@ -333,14 +342,21 @@ def _build_runner(cfg: Config) -> Runner:
     return runner
 
 
-def _check_fit(runner: Runner, path: str) -> None:
+def _check_fit(runner: Runner, path: str, partly: bool = False) -> None:
     """Load the weights of a checkpoint strictly, which the runner itself does not.
+
+    Args:
+        runner: its model takes the weights.
+        path: the checkpoint.
+        partly: only refuse what matches nothing, as in fine-tuning for other classes.
 
     Raises:
         CheckpointError: if the file is broken, holds code, or does not fit the model.
     """
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    load_strictly(model, extract_state_dict(read_checkpoint(path), prefix=''), source=f'checkpoint {path}')
+    weights = extract_state_dict(read_checkpoint(path), prefix='')
+    if not partly or not weights.keys() & model.state_dict().keys():
+        load_strictly(model, weights, source=f'checkpoint {path}')
 
 
 @_report_user_errors
@@ -375,8 +391,8 @@ def train(argv: Optional[List[str]] = None) -> None:
     _prepare(cfg, ['train', 'val'])
     _choose_start(cfg, args.resume)
     runner = _build_runner(cfg)
-    if cfg.get('resume'):
-        _check_fit(runner, cfg.load_from)
+    if cfg.get('load_from'):
+        _check_fit(runner, cfg.load_from, partly=not cfg.get('resume'))
     runner.train()
 
 
@@ -402,8 +418,6 @@ def test(argv: Optional[List[str]] = None) -> None:
     if args.amp:
         cfg.test_cfg.fp16 = True
     cfg.load_from, cfg.resume = args.checkpoint, False
-    if cfg.model.get('backbone'):
-        cfg.model.backbone.init_cfg = None  # the checkpoint has these weights
     _prepare(cfg, ['test'])
     runner = _build_runner(cfg)
     _check_fit(runner, args.checkpoint)

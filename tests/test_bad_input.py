@@ -146,6 +146,7 @@ def test_checkpoints_that_cannot_be_used(shapes, tiny_config, tmp_path):
         ([*common, '--resume', str(code)], launch.train, 'refused'),
         ([common[0], str(stranger), *common[1:]], launch.test, 'other.weight'),
         ([*common, '--resume', str(stranger)], launch.train, 'other.weight'),
+        ([*common, '--cfg-options', f'load_from={stranger}'], launch.train, 'other.weight'),
         ([*common, '--resume', str(tmp_path / 'none.pth')], launch.train, 'no such file'),
         ([*common, '--backbone-weights', str(tmp_path / 'none.pth')], launch.train, 'no such file'),
     ):
@@ -212,6 +213,15 @@ def test_real_images_pass(coco_mini):
     for path in paths:
         image = LoadImageFromFile().transform(dict(img_path=str(path)))['img']
         assert np.array_equal(image, mmcv.imread(str(path)))
+
+
+def test_bad_image_stops_a_run_with_its_name_alone(tiny_config, data, tmp_path):
+    bad = sorted((data / 'train2017').iterdir())[2]
+    bad.write_bytes(b'')
+    with pytest.raises(SystemExit) as error:
+        launch.train([str(tiny_config), '--data-root', str(data), '--work-dir', str(tmp_path / 'work')])
+    assert str(error.value).startswith(f'error: cannot read image {bad}: the file is empty')
+    assert len(str(error.value).splitlines()) == 1
 
 
 def test_bad_images_skip_trains_without_them_and_counts_them_in_evaluation(cfg, data):
