@@ -255,13 +255,13 @@ def _add_shapes(rng, image, objects, category, places, is_crowd=False):
     """Draws shapes as one object in front of all others, unless they hide one.
 
     Returns:
-        bool: False if of an object behind less than 40 % would have stayed
+        bool: False if of an object behind less than half would have stayed
         visible; ``image`` and ``objects`` are as before then.
     """
     size = len(image)
     alphas = [_coverage(_vertices(rng, category) * radius + centre, size) for centre, radius in places]
     mask = np.max(alphas, axis=0) >= 0.5
-    if any((seen['mask'] & ~mask).sum() < 0.4 * seen['drawn'] for seen in objects):
+    if any((seen['mask'] & ~mask).sum() < 0.5 * seen['drawn'] for seen in objects):
         return False
     for seen in objects:
         seen['mask'] &= ~mask
