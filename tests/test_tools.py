@@ -67,6 +67,18 @@ def test_help_has_an_example(name):
     assert done.returncode == 0 and f'Example: python tools/{name}' in done.stdout and '--bad-images' in done.stdout
 
 
+def test_an_error_of_several_processes_is_said_once_and_not_buried(tiny_config, tmp_path):
+    done = tool('dist_train.sh', tiny_config, 2, '--data-root', tmp_path, '--work-dir', tmp_path / 'work')
+    assert done.returncode == 1
+    assert done.stdout.count('error: annotation file not found') == 1
+    assert 'Traceback' not in done.stdout
+
+
+def test_several_machines_need_an_address(tiny_config):
+    done = tool('dist_train.sh', tiny_config, 2, env=dict(NNODES='2', MASTER_ADDR=''))
+    assert done.returncode == 1 and 'MASTER_ADDR' in done.stdout and 'Traceback' not in done.stdout
+
+
 @pytest.mark.parametrize('name', ['dist_train.sh', 'dist_test.sh', 'slurm_train.sh'])
 def test_scripts_explain_themselves(name):
     for args in ((), ('config.py', 'no_number')):

@@ -2,7 +2,6 @@
 # Evaluate with several processes: over NCCL on GPUs, over Gloo on a machine without any.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-source "$here/_torchrun.sh"
 
 if [ $# -lt 3 ] || ! [[ $3 =~ ^[1-9][0-9]*$ ]]; then
     cat >&2 <<'USAGE'
@@ -15,4 +14,4 @@ USAGE
 fi
 config=$1 checkpoint=$2 gpus=$3
 shift 3
-launch "$gpus" "$here/test.py" "$config" "$checkpoint" "$@"
+exec python "$here/_torchrun.py" "$gpus" "$here/test.py" "$config" "$checkpoint" "$@"

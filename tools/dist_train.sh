@@ -2,7 +2,6 @@
 # Train with several processes: over NCCL on GPUs, over Gloo on a machine without any.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-source "$here/_torchrun.sh"
 
 if [ $# -lt 2 ] || ! [[ $2 =~ ^[1-9][0-9]*$ ]]; then
     cat >&2 <<'USAGE'
@@ -15,4 +14,4 @@ USAGE
 fi
 config=$1 gpus=$2
 shift 2
-launch "$gpus" "$here/train.py" "$config" "$@"
+exec python "$here/_torchrun.py" "$gpus" "$here/train.py" "$config" "$@"

@@ -45,7 +45,8 @@ class RandomSeedHook(Hook):
 
     The seed is the runner's (``randomness=dict(seed=...)``, ``--seed``). Workers of the data loader follow if it has
     ``worker_init_fn=dict(type='mmbackbones.hooks.random_seed.seed_worker')`` and ``persistent_workers=False``: torch
-    draws their seed at the start of each epoch.
+    draws their seed at the start of each epoch. An iteration-based loop draws it once: after a resume such a run
+    continues with other augmentations where MMEngine jumps ahead in the sampler (its maintained line does).
     """
 
     priority = 'VERY_HIGH'
