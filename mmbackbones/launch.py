@@ -80,9 +80,9 @@ def _report_user_errors(run: Callable[[Optional[List[str]]], None]) -> Callable:
         except BadImageError as error:
             # raised in a data loading worker, it comes with the worker's stack
             sys.exit(f'error: {str(error).strip().splitlines()[-1].split("BadImageError: ")[-1]}')
-        finally:
-            if torch_dist.is_initialized():
-                torch_dist.destroy_process_group()
+        # on success only: after an error others may still wait in a collective, and leaving it could block
+        if torch_dist.is_initialized():
+            torch_dist.destroy_process_group()
 
     wrapped.__doc__ = run.__doc__
     return wrapped
@@ -281,7 +281,12 @@ def _prepare(cfg: Config, loaders: List[str]) -> None:
 
 
 def _choose_start(cfg: Config, resume: Optional[str]) -> None:
-    """Decide where training starts: the first process for all, so that no two start from different checkpoints."""
+    """Decide where training starts: the first process for all, so that no two start from different checkpoints.
+
+    Args:
+        cfg: its ``load_from`` and ``resume`` are set.
+        resume: a file, ``'auto'`` or None.
+    """
     if resume is None and cfg.get('resume'):
         resume = cfg.get('load_from') or 'auto'
     choice = [None]
@@ -302,11 +307,14 @@ def _choose_start(cfg: Config, resume: Optional[str]) -> None:
         cfg.load_from, cfg.resume = choice[0], True
     elif resume:
         cfg.resume = False
-    if get_rank() == 0 and not cfg.get('load_from') and not cfg.get('resume'):
-        backbone = cfg.model.get('backbone')
-        if backbone and not backbone.get('init_cfg') and cfg.get('default_scope') == 'mmdet':
-            print_log('Warning: the backbone starts from random weights. Published figures need pretrained ones: '
-                      '--backbone-weights FILE. (--backbone-weights none says that this is meant.)')
+
+
+def _warn_of_random_backbone(cfg: Config) -> None:
+    backbone = cfg.model.get('backbone')
+    if get_rank() == 0 and cfg.get('default_scope') == 'mmdet' and not cfg.get('load_from') and backbone \
+            and not backbone.get('init_cfg'):
+        print_log('Warning: the backbone starts from random weights. Published figures need pretrained ones: '
+                  '--backbone-weights FILE; --backbone-weights none says that random ones are meant.')
 
 
 def _environment() -> dict:
@@ -390,6 +398,8 @@ def train(argv: Optional[List[str]] = None) -> None:
     _set_training(cfg, args)
     _prepare(cfg, ['train', 'val'])
     _choose_start(cfg, args.resume)
+    if not args.backbone_weights:
+        _warn_of_random_backbone(cfg)
     runner = _build_runner(cfg)
     if cfg.get('load_from'):
         _check_fit(runner, cfg.load_from, partly=not cfg.get('resume'))

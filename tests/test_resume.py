@@ -165,6 +165,20 @@ def test_resume_passes_over_a_broken_checkpoint_and_names_it(tmp_path):
     assert newest_checkpoint(tmp_path / 'empty') == (None, [])
 
 
+def test_resume_takes_the_run_that_was_last_not_the_highest_number(tmp_path):
+    for number in (1, 2, 12):
+        torch.save(dict(state_dict=dict(w=torch.full((100, ), number))), tmp_path / f'epoch_{number}.pth')
+    last = tmp_path / 'last_checkpoint'
+    last.write_text(str(tmp_path / 'epoch_1.pth'))
+    # 12 is of an earlier run; 1 is where last_checkpoint points; 2 was saved when the kill came
+    for number, time_ in ((12, 100), (1, 200), (2, 220)):
+        os.utime(tmp_path / f'epoch_{number}.pth', (time_, time_))
+    os.utime(last, (210, 210))
+    assert newest_checkpoint(tmp_path) == (str(tmp_path / 'epoch_2.pth'), [])
+    os.utime(tmp_path / 'epoch_2.pth', (100, 100))
+    assert newest_checkpoint(tmp_path) == (str(tmp_path / 'epoch_1.pth'), [])
+
+
 class _Drawn(torch.utils.data.Dataset):
     """What numpy, python and torch draw in a worker."""
 

@@ -15,6 +15,7 @@ __all__ = ['CheckpointHook', 'newest_checkpoint', 'write_atomically']
 
 BACKEND = 'mmbackbones.atomic'
 LAST = 'last_checkpoint'
+NAME = r'(epoch|iter)_(\d+)\.pth'
 TEMPORARY = '.{}.tmp'
 
 
@@ -114,8 +115,9 @@ class CheckpointHook(_CheckpointHook):
 def newest_checkpoint(work_dir: Union[str, Path]) -> Tuple[Optional[str], List[str]]:
     """The newest checkpoint of a work directory that can be read.
 
-    Checkpoints named by epoch and by iteration are not mixed: the kind that was saved last goes first. Where the hook
-    was told to save elsewhere (``out_dir``), that folder is searched too.
+    ``last_checkpoint`` says how far the last run came. One saved after it was written is newer still (a kill came in
+    between); those with a higher number that are older belong to a run before, and come last. Where the hook was told
+    to save elsewhere (``out_dir``), that folder is searched too.
 
     Args:
         work_dir: the work directory.
@@ -123,20 +125,23 @@ def newest_checkpoint(work_dir: Union[str, Path]) -> Tuple[Optional[str], List[s
     Returns:
         tuple: the path, or None if there is no checkpoint, and one line for each newer one that cannot be read.
     """
-    folders = [Path(work_dir)]
+    folders, last_kind, last_step, last_time = [Path(work_dir)], 'epoch', float('inf'), 0
     last = folders[0] / LAST
-    kind = 'epoch'
     if last.is_file():
-        named = Path(last.read_text().strip())
-        kind = named.name.split('_')[0]
-        if named.parent != folders[0] and named.parent.is_dir():
+        named, last_time = Path(last.read_text().strip()), last.stat().st_mtime_ns
+        match = re.fullmatch(NAME, named.name)
+        if match:
+            last_kind, last_step = match[1], int(match[2])
+        if not (folders[0] / named.name).is_file() and named.parent.is_dir():
             folders.append(named.parent)
     found = {}
     for folder in folders:
         for path in folder.glob('*.pth'):
-            match = re.fullmatch(r'(epoch|iter)_(\d+)\.pth', path.name)
+            match = re.fullmatch(NAME, path.name)
             if match:
-                found[path.resolve()] = (match[1] == kind, int(match[2]))
+                step, newer = int(match[2]), path.stat().st_mtime_ns > last_time
+                same_run = match[1] == last_kind and (step <= last_step or newer)
+                found[path.resolve()] = (same_run, step)
     broken = []
     for path in sorted(found, key=found.get, reverse=True):
         try:
