@@ -41,7 +41,8 @@ def count_complexity(backbone: nn.Module,
         num_classes: add the linear classifier of the paper on the last map's mean: ``C * num_classes`` MACs and as
             many parameters, plus ``num_classes`` biases. Defaults to None: the backbone alone.
     """
-    backbone = copy.deepcopy(backbone).to('meta').eval()
+    backbone = copy.deepcopy(backbone).to('meta')
+    backbone.eval()  # not chained: MMDetection's networks return None
     elementwise = 0
 
     def add(module, inputs, output):

@@ -1,0 +1,17 @@
+"""The table that the shared tests run over: one case for every row of the catalogue."""
+from mmengine.registry import MODELS
+
+from mmbackbones.catalogue import load_catalogue
+
+ROWS = {row.name: row for row in load_catalogue()}
+
+# One of the cheapest rows of each class: for properties that do not depend on depth or width.
+SMALLEST = {}
+for _row in sorted(ROWS.values(), key=lambda row: row.macs):
+    SMALLEST.setdefault(_row.config['type'], _row.name)
+SMALLEST = tuple(SMALLEST.values())
+
+
+def build(name: str, **kwargs):
+    """The backbone of a catalogue row, with other arguments added or replaced."""
+    return MODELS.build({**ROWS[name].config, **kwargs})

@@ -1,0 +1,1 @@
+"""Slow, obvious versions of the hot paths: the oracle that the fast ones are compared with."""

@@ -1,0 +1,134 @@
+"""Figures: every number in the catalogue is counted again, and held against the published one."""
+import json
+
+import pytest
+import torch
+from cases import ROWS, build
+from mmengine.registry import MODELS
+
+from mmbackbones.cli import main
+from mmbackbones.complexity import count_complexity, count_params
+
+UNITS = {'G': 1e9, 'M': 1e6}
+
+# The published static networks (ODConv release): config, channels of the last map, params M, MACs.
+# ResNet-50 and -101 are counted with the stride in the 1x1 convolution there.
+STATIC = {
+    'ResNet18': (dict(type='mmdet.ResNet', depth=18), 512, '11.69', '1.814G'),
+    'ResNet50': (dict(type='mmdet.ResNet', depth=50, style='caffe'), 2048, '25.56', '3.858G'),
+    'ResNet101': (dict(type='mmdet.ResNet', depth=101, style='caffe'), 2048, '44.55', '7.570G'),
+    'MobileNetV2 1.0': (dict(type='mmdet.MobileNetV2', widen_factor=1.0, out_indices=(7, )), 1280, '3.50', '300.8M'),
+    'MobileNetV2 0.75': (dict(type='mmdet.MobileNetV2', widen_factor=0.75, out_indices=(7, )), 1280, '2.64', '209.1M'),
+    'MobileNetV2 0.5': (dict(type='mmdet.MobileNetV2', widen_factor=0.5, out_indices=(7, )), 1280, '1.97', '97.1M'),
+}
+
+# What the paper's count has and the backbone has not, in parameters.
+ELSEWHERE = {
+    'condconv8x_r18': 7 * 512 * 1000,  # the classifier is conditional too: the weights of seven more experts
+}
+# Counts of the paper that are not reproduced; the row's note says so.
+NOT_REPRODUCED = {f'condconv8x_mobilenetv2_{width}' for width in ('100', '075', '050')}
+
+
+def as_printed(value: float, printed: str) -> str:
+    """A number with as many decimals as the published one."""
+    unit = printed[-1] if printed[-1] in UNITS else 'M'
+    decimals = len(printed.rstrip('GM').split('.')[1])
+    return f'{value / UNITS[unit]:.{decimals}f}' + (unit if printed[-1] in UNITS else '')
+
+
+@pytest.mark.parametrize('name', STATIC)
+def test_static_networks_have_the_published_counts_to_the_last_digit(name):
+    config, channels, params, macs = STATIC[name]
+    with torch.device('meta'):
+        backbone = MODELS.build(config)
+        backbone.out_channels = (channels, )
+        counted = count_complexity(backbone, (224, 224), num_classes=1000)
+    assert (as_printed(counted.params, params), as_printed(counted.macs, macs)) == (params, macs)
+
+
+@pytest.mark.parametrize('name', ROWS)
+def test_rows_hold_what_is_counted(name):
+    row = ROWS[name]
+    with torch.device('meta'):
+        counted = count_complexity(build(name), (224, 224), num_classes=1000)
+    assert (row.params, row.macs) == counted
+
+
+@pytest.mark.parametrize('name', [name for name, row in ROWS.items() if row.paper_params])
+def test_parameters_are_the_published_ones_to_the_last_digit(name):
+    row = ROWS[name]
+    printed = as_printed(row.params + ELSEWHERE.get(name, 0), row.paper_params)
+    assert (printed == row.paper_params) == (name not in NOT_REPRODUCED)
+
+
+def test_operations_differ_from_the_published_ones_by_less_than_two_percent(record_property):
+    lines = [f'{"":26}{"counted":>10}{"published":>11}{"difference":>12}']
+    for name, row in ROWS.items():
+        if row.paper_macs is None:
+            continue
+        # the published ResNet-50 and -101 have the stride in the 1x1 convolution
+        style = dict(style='caffe') if row.config.get('depth', 0) >= 50 else {}
+        with torch.device('meta'):
+            counted = count_complexity(build(name, **style), (224, 224), num_classes=1000).macs
+        published = float(row.paper_macs[:-1]) * UNITS[row.paper_macs[-1]]
+        difference = 100 * (counted / published - 1)
+        lines.append(f'{name:26}{as_printed(counted, row.paper_macs):>10}{row.paper_macs:>11}{difference:>+10.2f} %')
+        assert abs(difference) < 2, lines[-1]
+        assert f'{difference:+.2f} %' in row.note, f'{name}: the note must state {difference:+.2f} %'
+    print('\n'.join(lines))
+    assert len(lines) == 13
+
+
+def test_counting_changes_nothing_and_follows_the_input_size():
+    backbone = build('odconv4x_r18').train()
+    params = count_params(backbone)
+    small, large = (count_complexity(backbone, size).macs for size in ((224, 224), (448, 448)))
+    assert backbone.training and count_params(backbone) == params
+    assert not any(module._forward_hooks for module in backbone.modules())
+    kernels = 2 * sum(m.weight.numel() for m in backbone.modules() if hasattr(m, 'kernel_num'))
+    heads = sum(m.weight.numel() for name, m in backbone.named_modules() if '.attention.' in name and 'fc' in name)
+    # four times the pixels: everything grows by four but the making of the kernels
+    assert large == 4 * small - 3 * (kernels + heads)
+
+
+def test_list_and_info_show_the_rows(capsys):
+    assert main(['list']) == 0
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in ROWS)
+    assert main(['list', '--family', 'dyconv', '--json']) == 0
+    assert {row['name'] for row in json.loads(capsys.readouterr().out)} == {n for n in ROWS if n.startswith('dyconv')}
+    assert main(['info', 'odconv4x_r50']) == 0
+    shown = capsys.readouterr().out
+    assert '90.67' in shown and "backbone=dict(type='mmbackbones.ODConvResNet', depth=50, kernel_num=4)" in shown
+    assert main(['info', 'odconv_r5']) == 1
+    assert 'did you mean odconv_r50' in capsys.readouterr().err
+
+
+def test_convert_writes_our_names_and_overwrites_nothing(tmp_path, capsys):
+    from upstream import seeded_state_dict
+    source, target = tmp_path / 'theirs.pth', tmp_path / 'ours.pth'
+    weights = {key: value.float() for key, value in seeded_state_dict('odconv_mobilenetv2').items()}
+    # one kernel of the two: the catalogue's row
+    weights = {
+        key: value[:1] if value.dim() == 5 else value
+        for key, value in weights.items() if 'kernel_fc' not in key
+    }
+    torch.save(dict(state_dict=weights), source)
+    assert main(['convert', 'odconv_mobilenetv2_100', str(source), str(target)]) == 0
+    written = target.read_bytes()
+    build('odconv_mobilenetv2_100').load_pretrained(str(target))
+    assert main(['convert', 'odconv_mobilenetv2_100', str(source), str(target)]) == 1
+    assert '--force overwrites' in capsys.readouterr().err
+    assert main(['convert', 'odconv_mobilenetv2_075', str(source), str(target), '--force']) == 1
+    assert 'of another shape' in capsys.readouterr().err
+    assert target.read_bytes() == written
+    assert {path.name for path in tmp_path.iterdir()} == {'theirs.pth', 'ours.pth'}
+
+
+def test_the_model_zoo_page_follows_the_catalogue():
+    import runpy
+    from pathlib import Path
+    root = Path(__file__).resolve().parents[1]
+    page = runpy.run_path(str(root / 'tools' / 'model_zoo.py'))['render']()
+    assert (root / 'docs' / 'model_zoo.md').read_text() == page, 'run: python tools/model_zoo.py'

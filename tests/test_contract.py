@@ -1,0 +1,180 @@
+"""What every backbone must do (docs/contract.md), over every row of the catalogue."""
+import copy
+import math
+import pickle
+
+import pytest
+import torch
+from cases import ROWS, SMALLEST, build
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+def scalar(maps):
+    return sum(out.float().square().mean() for out in maps)
+
+
+def nudge_norms(backbone):
+    """Give every norm statistics of its own, so that using them or not makes a difference."""
+    generator = torch.Generator().manual_seed(0)
+    for module in backbone.modules():
+        if isinstance(module, _BatchNorm):
+            module.running_mean.copy_(torch.randn(module.running_mean.shape, generator=generator) * 0.1)
+            module.running_var.copy_(torch.rand(module.running_var.shape, generator=generator) + 0.5)
+    return backbone
+
+
+@pytest.mark.parametrize('name', ROWS)
+def test_shapes_channels_and_strides_are_what_it_says(name):
+    with torch.device('meta'):
+        backbone = build(name).eval()
+        assert (backbone.out_channels, backbone.out_strides) == (ROWS[name].channels, ROWS[name].strides)
+        for height, width in ((32, 32), (33, 47), (112, 137), (511, 320)):
+            maps = backbone(torch.empty(1, 3, height, width))
+            assert isinstance(maps, tuple)
+            assert [tuple(out.shape)
+                    for out in maps] == [(1, channels, math.ceil(height / stride), math.ceil(width / stride))
+                                         for channels, stride in zip(backbone.out_channels, backbone.out_strides)]
+
+
+@pytest.mark.parametrize('name', ROWS)
+def test_trains_with_a_finite_gradient_for_every_parameter(name):
+    torch.manual_seed(0)
+    backbone = build(name)
+    scalar(backbone(torch.randn(2, 3, 32, 32))).backward()
+    without = [key for key, parameter in backbone.named_parameters() if parameter.grad is None]
+    assert not without
+    assert all(parameter.grad.isfinite().all() for parameter in backbone.parameters())
+
+
+@pytest.mark.parametrize('name', SMALLEST)
+def test_any_choice_of_outputs_leaves_no_dead_parameter(name):
+    full = build(name).eval()
+    x = torch.randn(2, 3, 64, 64)
+    maps = full(x)
+    for out_indices, expected in ((0, (0, )), (-1, (3, )), ((1, 2), (1, 2)), ((0, -2), (0, 2)), ([1, 3], (1, 3))):
+        backbone = build(name, out_indices=out_indices).eval()
+        assert backbone.out_indices == expected
+        assert backbone.out_channels == tuple(full.out_channels[i] for i in expected)
+        assert backbone.out_strides == tuple(full.out_strides[i] for i in expected)
+        backbone.load_state_dict({key: full.state_dict()[key] for key in backbone.state_dict()})
+        outs = backbone(x)
+        assert all(torch.equal(out, maps[i]) for out, i in zip(outs, expected))
+        scalar(outs).backward()
+        assert all(parameter.grad is not None for parameter in backbone.parameters())
+
+
+@pytest.mark.parametrize('name', SMALLEST)
+@pytest.mark.parametrize('arguments, message', [
+    (dict(out_indices=4), 'out_indices=4 is out of range; its stages are 0, 1, 2, 3'),
+    (dict(out_indices=(0, -5)), 'out of range'),
+    (dict(out_indices=()), 'out of range'),
+    (dict(out_indices=(2, 1)), r'the finest map first; write \(1, 2\)'),
+    (dict(out_indices=(1, -3)), r'each stage once'),
+    (dict(frozen_stages=5), 'frozen_stages=5 is out of range; -1 freezes nothing'),
+    (dict(frozen_stages=-2), 'frozen_stages=-2 is out of range'),
+    (dict(kernel_num=0), 'kernel_num=0, but at least one kernel'),
+    (dict(init_cfg=dict(type='Pretrained', checkpoint='x.pth', map_location='cpu')), "unknown keys.*map_location"),
+])  # yapf: disable
+def test_bad_arguments_are_named(name, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        build(name, **arguments).init_weights()
+
+
+@pytest.mark.parametrize('name', SMALLEST)
+def test_unknown_arguments_are_refused(name):
+    with pytest.raises(TypeError, match='num_heads'):
+        build(name, num_heads=3)
+
+
+@pytest.mark.parametrize('name', SMALLEST)
+def test_freezing_stops_gradients_and_statistics_and_only_there(name):
+    for frozen_stages in (-1, 0, 2):
+        backbone = build(name, frozen_stages=frozen_stages)
+        frozen = () if frozen_stages < 0 else backbone.stem_names + backbone.stage_names[:frozen_stages]
+        before = copy.deepcopy(backbone.state_dict())
+        assert backbone.train() is backbone and backbone.eval() is backbone
+        backbone.train()
+        scalar(backbone(torch.randn(4, 3, 64, 64))).backward()
+        for key, parameter in backbone.named_parameters():
+            assert (parameter.grad is None) == (key.split('.')[0] in frozen), key
+        for key, value in backbone.state_dict().items():
+            if key.endswith('running_mean'):
+                assert torch.equal(value, before[key]) == (key.split('.')[0] in frozen), key
+
+
+@pytest.mark.parametrize('name', SMALLEST)
+def test_norm_eval_keeps_the_statistics_and_trains_the_rest(name):
+    backbone = nudge_norms(build(name, norm_eval=True)).train()
+    before = copy.deepcopy(backbone.state_dict())
+    maps = backbone(torch.randn(1, 3, 64, 64))  # one image is enough: no statistics are taken
+    scalar(maps).backward()
+    assert all(parameter.grad is not None for parameter in backbone.parameters())
+    assert all(torch.equal(value, before[key]) for key, value in backbone.state_dict().items())
+
+
+@pytest.mark.parametrize('name', SMALLEST)
+def test_checkpointing_changes_memory_and_nothing_else(name):
+    torch.manual_seed(0)
+    plain = build(name).double()
+    saving = build(name, with_cp=True).double()
+    saving.load_state_dict(plain.state_dict())
+    x = torch.randn(2, 3, 64, 64, dtype=torch.float64)
+    results = []
+    for backbone in (plain, saving):
+        stored = 0
+
+        def count(tensor):
+            nonlocal stored
+            stored += tensor.numel()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+            maps = backbone(x)
+            kept = stored
+        scalar(maps).backward()
+        results.append((maps, [p.grad for p in backbone.parameters()], list(backbone.buffers()), kept))
+    for ours, theirs in zip(results[0][:3], results[1][:3]):
+        for a, b in zip(ours, theirs):
+            torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
+    assert results[1][3] < results[0][3] / 2
+
+
+@pytest.mark.parametrize('name', SMALLEST)
+def test_copies_pickles_and_channels_last_give_the_same_maps(name):
+    backbone = nudge_norms(build(name)).eval()
+    x = torch.randn(2, 3, 64, 80)
+    maps = backbone(x)
+    for other in (copy.deepcopy(backbone), pickle.loads(pickle.dumps(backbone))):
+        assert all(torch.equal(a, b) for a, b in zip(maps, other(x)))
+    for a, b in zip(maps, backbone(x.to(memory_format=torch.channels_last))):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize('name', SMALLEST)
+def test_autocast_gives_close_maps_and_gradients(name):
+    torch.manual_seed(0)
+    backbone = build(name)
+    x = torch.randn(4, 3, 32, 32)  # small: without hardware for it, bfloat16 is slow
+    with torch.autocast('cpu', torch.bfloat16):
+        maps = backbone(x)
+        loss = scalar(maps)
+    loss.backward()
+    assert all(parameter.grad.isfinite().all() for parameter in backbone.parameters())
+    exact = scalar(backbone(x))
+    assert abs(loss.item() / exact.item() - 1) < 0.1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', SMALLEST)
+def test_exports_and_compiles_without_a_graph_break(name):
+    backbone = nudge_norms(build(name)).eval()
+    x = torch.randn(2, 3, 64, 64)
+    maps = backbone(x)
+    exported = torch.export.export(backbone, (x, )).module()
+    compiled = torch.compile(backbone, fullgraph=True, backend='aot_eager')
+    for other in (exported, compiled):
+        for a, b in zip(maps, other(x)):
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+    compiled.train()
+    scalar(compiled(x)).backward()
+    assert all(parameter.grad is not None for parameter in backbone.parameters())

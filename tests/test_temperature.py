@@ -1,0 +1,58 @@
+"""The temperature of the attentions over a training run."""
+import pytest
+import torch
+from cases import build
+from mmengine.model import BaseModel
+from mmengine.runner import Runner
+
+from mmbackbones.hooks import TemperatureAnnealingHook
+
+
+class Classifier(BaseModel):
+    """A backbone with a loss, which notes the temperature of every step."""
+
+    def __init__(self, name='odconv4x_mobilenetv2_050'):
+        super().__init__()
+        self.backbone = build(name, out_indices=0)
+        self.seen = []
+
+    def forward(self, inputs, data_samples=None, mode='tensor'):
+        self.seen.append({b.item() for n, b in self.backbone.named_buffers() if n.endswith('temperature')})
+        return dict(loss=self.backbone(inputs)[0].square().mean())
+
+
+def run(work_dir, epochs, model=None, **kwargs):
+    model = model or Classifier()
+    runner = Runner(
+        model,
+        str(work_dir),
+        train_dataloader=dict(
+            dataset=[dict(inputs=torch.randn(3, 32, 32)) for _ in range(8)],
+            sampler=dict(type='DefaultSampler', shuffle=False),
+            batch_size=2,
+            collate_fn=dict(type='default_collate'),
+            num_workers=0),
+        train_cfg=dict(by_epoch=True, max_epochs=epochs),
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.0)),
+        custom_hooks=[dict(type='mmbackbones.TemperatureAnnealingHook', start=9, end=1, epochs=2)],
+        experiment_name=f'{work_dir.name}_{epochs}_{kwargs}',
+        **kwargs)
+    runner.train()
+    return model
+
+
+def test_falls_linearly_by_iteration_and_stays_and_survives_a_resume(tmp_path):
+    # 4 iterations an epoch, 9 to 1 in 8 iterations
+    expected = [{9.}, {8.}, {7.}, {6.}, {5.}, {4.}, {3.}, {2.}, {1.}, {1.}, {1.}, {1.}]
+    assert run(tmp_path / 'whole', 3).seen == expected
+    run(tmp_path / 'parts', 1)
+    saved = torch.load(tmp_path / 'parts' / 'epoch_1.pth', weights_only=False)['state_dict']
+    assert {value.item() for key, value in saved.items() if key.endswith('temperature')} == {6.}
+    assert run(tmp_path / 'parts', 3, resume=True).seen == expected[4:]
+
+
+def test_says_when_there_is_nothing_to_anneal(tmp_path):
+    with pytest.raises(ValueError, match='no layer with a temperature'):
+        run(tmp_path, 1, Classifier('condconv8x_mobilenetv2_050'))
+    with pytest.raises(ValueError, match='must be above 0'):
+        TemperatureAnnealingHook(epochs=0)

@@ -1,0 +1,146 @@
+"""Checkpoints: the authors' load strictly, ours survive a round trip, whatever does not fit is refused by name."""
+import pickle
+from collections import OrderedDict
+
+import numpy as np
+import pytest
+import torch
+from cases import build
+from mmengine.logging import HistoryBuffer
+from mmengine.runner import CheckpointLoader
+from upstream import golden, keys, seeded_state_dict, seeded_tensor
+
+from mmbackbones.weights import CheckpointError, load_strictly, read_checkpoint, use_safe_loading
+
+UPSTREAM = {
+    'odconv_resnet18': dict(name='odconv_r18', kernel_num=2),
+    'odconv_resnet50': dict(name='odconv4x_r50'),
+    'odconv_mobilenetv2': dict(name='odconv_mobilenetv2_100', kernel_num=2),
+}
+
+
+@pytest.mark.parametrize('family', UPSTREAM)
+def test_every_name_and_shape_of_the_authors_has_its_place(family):
+    with torch.device('meta'):
+        backbone = build(**UPSTREAM[family])
+    weights = {name: torch.empty(shape, device='meta') for name, shape in keys(family).items()}
+    load_strictly(backbone, backbone.convert_state_dict(weights), family)
+
+
+@pytest.fixture(params=['odconv_resnet18', 'odconv_mobilenetv2'])
+def upstream(request, tmp_path):
+    """A checkpoint file as the authors save it (DataParallel names), and the backbone that it is for."""
+    path = tmp_path / 'model_best.pth.tar'
+    weights = OrderedDict((f'module.{key}', value) for key, value in seeded_state_dict(request.param).items())
+    torch.save(dict(epoch=100, state_dict=weights, best_acc1=78.5), path)
+    return request.param, path, lambda **kwargs: build(**UPSTREAM[request.param], **kwargs).double()
+
+
+def test_authors_weights_load_strictly_and_give_their_maps(upstream):
+    family, path, make = upstream
+    backbone = make(init_cfg=dict(type='Pretrained', checkpoint=str(path)))
+    backbone.init_weights()
+    with torch.no_grad():
+        maps = backbone.eval()(seeded_tensor('input', (2, 3, 64, 96)))
+    found = torch.tensor([[out.mean(), out.std(), out.abs().max()] for out in maps], dtype=torch.float64)
+    torch.testing.assert_close(found, torch.tensor(golden(family), dtype=torch.float64), rtol=1e-9, atol=1e-12)
+
+
+def test_fewer_stages_load_from_the_whole_networks_checkpoint(upstream):
+    _, path, make = upstream
+    backbone = make(out_indices=(0, 1))
+    backbone.load_pretrained(str(path))
+    whole = make()
+    whole.load_pretrained(str(path))
+    assert all(torch.equal(value, whole.state_dict()[key]) for key, value in backbone.state_dict().items())
+
+
+def test_our_checkpoints_load_from_backbone_detector_and_classifier(upstream, tmp_path):
+    _, path, make = upstream
+    source = make()
+    source.load_pretrained(str(path))
+    next(buffer for name, buffer in source.named_buffers() if 'temperature' in name).fill_(7)
+    for prefix in ('', 'backbone.'):
+        weights = {f'{prefix}{key}': value for key, value in source.state_dict().items()}
+        if prefix:
+            weights['head.fc.weight'] = torch.ones(2)
+        torch.save(dict(state_dict=weights), tmp_path / 'ours.pth')
+        target = make()
+        target.load_pretrained(str(tmp_path / 'ours.pth'))
+        assert all(torch.equal(value, source.state_dict()[key]) for key, value in target.state_dict().items())
+
+
+def test_what_does_not_fit_is_refused_by_name_and_changes_nothing(upstream, tmp_path):
+    family, _, make = upstream
+    good = seeded_state_dict(family)
+    first = next(key for key in good if key.endswith('.attention.fc.weight'))
+    broken = {
+        'no key matches': {
+            f'encoder.{key}': value
+            for key, value in good.items()
+        },
+        '1 missing: .*attention.fc.weight': {
+            key: value
+            for key, value in good.items() if key != first
+        },
+        'not expected: encoder.w': {
+            **good, 'encoder.w': torch.ones(1)
+        },
+        'of another shape: .* is .*, expected': {
+            **good, first: torch.ones(3, 3)
+        },
+        'no key matches .*nothing': {},
+    }
+    backbone = make()
+    before = {key: value.clone() for key, value in backbone.state_dict().items()}
+    for message, weights in broken.items():
+        torch.save(weights, tmp_path / 'broken.pth')
+        with pytest.raises(CheckpointError, match=message):
+            backbone.load_pretrained(str(tmp_path / 'broken.pth'))
+        assert all(torch.equal(value, before[key]) for key, value in backbone.state_dict().items())
+
+
+class Payload:
+    """Unpickled the ordinary way, it leaves a file behind."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return exec, (f'open({self.path!r}, "w").close()', )
+
+
+def test_a_checkpoint_with_code_in_it_is_refused_and_not_run(tmp_path):
+    trace = tmp_path / 'executed'
+    torch.save(dict(state_dict={}, extra=Payload(str(trace))), tmp_path / 'zip.pth')
+    (tmp_path / 'plain.pth').write_bytes(pickle.dumps(dict(extra=Payload(str(trace)))))
+    torch.save(dict(method=HistoryBuffer.__init__.__globals__['np'].load), tmp_path / 'function.pth')
+    for name in ('zip.pth', 'plain.pth', 'function.pth'):
+        with pytest.raises(CheckpointError, match=f'{name} is (refused: it holds more than weights|broken)'):
+            read_checkpoint(str(tmp_path / name))
+    use_safe_loading()
+    with pytest.raises(CheckpointError, match='refused'):
+        CheckpointLoader.load_checkpoint(str(tmp_path / 'zip.pth'), map_location='cpu')
+    assert not trace.exists()
+
+
+def test_missing_broken_and_foreign_files_are_named(tmp_path):
+    with pytest.raises(CheckpointError, match='none.pth: no such file'):
+        read_checkpoint(str(tmp_path / 'none.pth'))
+    torch.save(dict(a=torch.ones(1000)), tmp_path / 'cut.pth')
+    (tmp_path / 'cut.pth').write_bytes((tmp_path / 'cut.pth').read_bytes()[:2000])
+    (tmp_path / 'text.pth').write_text('not a checkpoint')
+    for name in ('cut.pth', 'text.pth'):
+        with pytest.raises(CheckpointError, match=f'{name} is (broken|refused)'):
+            read_checkpoint(str(tmp_path / name))
+    torch.save([1, 2], tmp_path / 'list.pth')
+    with pytest.raises(CheckpointError, match='holds a list, expected a dict'):
+        read_checkpoint(str(tmp_path / 'list.pth'))
+
+
+def test_the_log_in_mmengines_training_checkpoints_is_read(tmp_path):
+    history = HistoryBuffer([1.0, 2.0], [1, 1])
+    torch.save(dict(message_hub=dict(loss=history, lr=np.float64(0.1), count=np.int64(3))), tmp_path / 'epoch_1.pth')
+    read = read_checkpoint(str(tmp_path / 'epoch_1.pth'))['message_hub']
+    assert read['loss'].statistics('mean', 2) == 1.5
+    assert (read['lr'], read['count']) == (0.1, 3)

@@ -1,0 +1,33 @@
+"""Write docs/model_zoo.md from the catalogue: python tools/model_zoo.py."""
+from pathlib import Path
+
+from mmbackbones.catalogue import load_catalogue
+
+PAGE = Path(__file__).resolve().parents[1] / 'docs' / 'model_zoo.md'
+
+
+def render() -> str:
+    """The page as it follows from the catalogue."""
+    lines = [
+        '# Model zoo', '', 'Written by `python tools/model_zoo.py` from `mmbackbones/catalogue/backbones.yaml`.',
+        'Parameters and MACs are with a 1000-class classifier at 224x224; ours are counted here.'
+    ]
+    family = None
+    for row in load_catalogue():
+        if row.family != family:
+            family = row.family
+            lines += [
+                '', f'## {family}', '', f'{row.title}, {row.year}. <{row.link}>', '',
+                '| name | params M | paper | MACs | paper | top-1 % (published) | channels | strides | note |',
+                '|-|-|-|-|-|-|-|-|-|'
+            ]
+        cells = (f'`{row.name}`', f'{row.params / 1e6:.2f}', row.paper_params
+                 or '', f'{row.macs / 1e9:.3f}G', row.paper_macs or '', f'{row.top1:.2f}' if row.top1 else '',
+                 '/'.join(map(str, row.channels)), '/'.join(map(str, row.strides)), row.note)
+        lines.append(f'| {" | ".join(cells)} |')
+    return '\n'.join(lines) + '\n'
+
+
+if __name__ == '__main__':
+    PAGE.write_text(render())
+    print(f'wrote {PAGE}')
