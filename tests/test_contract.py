@@ -147,7 +147,7 @@ def test_copies_pickles_and_channels_last_give_the_same_maps(name):
     for other in (copy.deepcopy(backbone), pickle.loads(pickle.dumps(backbone))):
         assert all(torch.equal(a, b) for a, b in zip(maps, other(x)))
     for a, b in zip(maps, backbone(x.to(memory_format=torch.channels_last))):
-        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize('name', SMALLEST)
@@ -167,6 +167,7 @@ def test_autocast_gives_close_maps_and_gradients(name):
 @pytest.mark.slow
 @pytest.mark.parametrize('name', SMALLEST)
 def test_exports_and_compiles_without_a_graph_break(name):
+    torch._dynamo.reset()  # its limit of recompilations counts those of other tests
     backbone = nudge_norms(build(name)).eval()
     x = torch.randn(2, 3, 64, 64)
     maps = backbone(x)
@@ -174,7 +175,7 @@ def test_exports_and_compiles_without_a_graph_break(name):
     compiled = torch.compile(backbone, fullgraph=True, backend='aot_eager')
     for other in (exported, compiled):
         for a, b in zip(maps, other(x)):
-            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3)
     compiled.train()
     scalar(compiled(x)).backward()
     assert all(parameter.grad is not None for parameter in backbone.parameters())

@@ -271,18 +271,18 @@ def _add_shapes(rng, image, objects, category, places, is_crowd=False):
         behind = image[y:y + height, x:x + width]
         cover = alpha[y:y + height, x:x + width, None]
         colour = _colour_unlike(rng, (behind * cover).sum((0, 1)) / cover.sum())
-        filling = colour + _noise(rng, height, width, cell=12, strength=12) + rng.normal(0, 4, behind.shape)
+        filling = colour + _noise(rng, height, width, cell=12, strength=6) + rng.normal(0, 2, behind.shape)
         behind += cover * (filling - behind)
     return True
 
 
 def _ground(rng, size):
     """A background, float (H, W, 3): blotches, stripes and grain."""
-    image = rng.uniform(40, 215, 3) + _noise(rng, size, size, size // 4, 28) + _noise(rng, size, size, 8, 10)
+    image = rng.uniform(60, 195) + _noise(rng, size, size, size // 4, 10) + _noise(rng, size, size, 8, 4)
     direction = rng.normal(size=2)
     across = np.tensordot(direction / np.linalg.norm(direction), np.indices((size, size)), 1)
-    stripes = np.sin(across * rng.uniform(0.1, 0.6))[..., None] * rng.normal(0, 8, 3)
-    return (image + stripes + rng.normal(0, 5, image.shape)).clip(0, 255)
+    stripes = np.sin(across * rng.uniform(0.1, 0.6))[..., None] * rng.normal(0, 3, 3)
+    return (image + stripes + rng.normal(0, 3, image.shape)).clip(0, 255)
 
 
 def _noise(rng, height, width, cell, strength):
@@ -321,6 +321,6 @@ def _vertices(rng, category):
         corners = dict(circle=48, triangle=3, star=10)[name]
         angles = np.arange(corners) * 2 * np.pi / corners
         radii = np.tile([1, 0.45], 5) if name == 'star' else 1
-    # All but upright, as most things in photographs are: shapes turned at will take far longer to learn.
+    # nearly upright, as most things in photographs are
     angles = angles + np.deg2rad(rng.uniform(-20, 20)) - (np.pi / 2 if name in ('triangle', 'star') else 0)
     return np.stack([np.cos(angles) * radii, np.sin(angles) * radii], 1)

@@ -57,13 +57,14 @@ def _resolve_out_indices(owner: str, out_indices: Union[int, Sequence[int]], num
 def _keep_batch_statistics(module: nn.Module):
     """Recomputing a block must not count its batch a second time in the running statistics."""
     norms = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.training and m.track_running_stats]
+    kept = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
-        norm.track_running_stats = False
+        norm.momentum, norm.num_batches_tracked = 0., None
     try:
         yield
     finally:
-        for norm in norms:
-            norm.track_running_stats = True
+        for norm, (momentum, count) in zip(norms, kept):
+            norm.momentum, norm.num_batches_tracked = momentum, count
 
 
 class BaseBackbone(BaseModule, metaclass=ABCMeta):

@@ -1,0 +1,133 @@
+"""Real images of COCO: training in two processes, evaluation, and the evaluation itself. Run where the data are."""
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT, tool
+from mmdet.evaluation import CocoMetric
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+# The smallest that shows it: 32 images at 160 pixels, 24 steps of 2 processes x 2 images.
+CONFIG = """
+_base_ = '{base}'
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadAnnotations', with_bbox=True, with_mask={masks}),
+    dict(type='Resize', scale=(160, 160), keep_ratio=True),
+    dict(type='PackDetInputs')
+]
+train_dataloader = dict(num_workers=1, dataset=dict(indices=32, pipeline=train_pipeline))
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='Resize', scale=(160, 160), keep_ratio=True),
+    dict(type='LoadAnnotations', with_bbox=True, with_mask={masks}),
+    dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'))
+]
+val_dataloader = dict(num_workers=1, dataset=dict(pipeline=test_pipeline))
+test_dataloader = val_dataloader
+train_cfg = dict(max_epochs=3, val_interval=10)
+optim_wrapper = dict(optimizer=dict(_delete_=True, type='AdamW', lr=3e-4), clip_grad=dict(max_norm=10))
+param_scheduler = [dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=5)]
+default_hooks = dict(logger=dict(interval=1))
+model = dict(test_cfg=dict(rcnn=dict(max_per_img=20)))
+"""
+
+
+@pytest.fixture
+def annotations(coco_mini):
+    return coco_mini / 'annotations' / 'instances_val2017.json'
+
+
+def metric_of(annotations, predictions) -> dict:
+    """MMDetection's evaluation of ``image id -> list of (category id, box as x y w h, RLE, score)``."""
+    truth = COCO(annotations)
+    classes = [category['name'] for category in truth.loadCats(sorted(truth.cats))]
+    label_of = {category: label for label, category in enumerate(sorted(truth.cats))}
+    metric = CocoMetric(ann_file=str(annotations), metric=['bbox', 'segm'])
+    metric.dataset_meta = dict(classes=classes)
+    for image_id, found in predictions.items():
+        boxes = np.array([box for _, box, _, _ in found], dtype=np.float64).reshape(-1, 4)
+        boxes[:, 2:] += boxes[:, :2]
+        instances = dict(
+            bboxes=torch.from_numpy(boxes),
+            labels=torch.tensor([label_of[category] for category, _, _, _ in found], dtype=torch.long),
+            scores=torch.tensor([score for _, _, _, score in found], dtype=torch.float64),
+            masks=[mask for _, _, mask, _ in found])
+        image = truth.imgs[image_id]
+        metric.process({}, [
+            dict(pred_instances=instances, img_id=image_id, ori_shape=(image['height'], image['width']))
+        ])  # yapf: disable
+    return metric.evaluate(size=len(predictions))
+
+
+def run_lengths(truth, annotation) -> dict:
+    """A mask as JSON can hold it."""
+    mask = truth.annToRLE(annotation)
+    return dict(mask, counts=mask['counts'].decode() if isinstance(mask['counts'], bytes) else mask['counts'])
+
+
+def truth_as_predictions(annotations):
+    truth = COCO(annotations)
+    return {
+        image_id: [(each['category_id'], each['bbox'], run_lengths(truth, each), 1.0)
+                   for each in truth.imgToAnns[image_id] if not each['iscrowd']]
+        for image_id in truth.imgs
+    }
+
+
+def test_ground_truth_as_detections_has_an_ap_of_one(annotations):
+    scores = metric_of(annotations, truth_as_predictions(annotations))
+    assert scores['coco/bbox_mAP'] == scores['coco/segm_mAP'] == 1.0
+
+
+def test_ap_of_fixed_detections_is_that_of_pycocotools(annotations, tmp_path):
+    rng = np.random.default_rng(0)
+    categories = sorted(COCO(annotations).cats)
+    predictions = {}
+    for image_id, found in truth_as_predictions(annotations).items():
+        predictions[image_id] = []
+        for category, box, mask, _ in found:
+            if rng.random() < 0.2:  # missed
+                continue
+            if rng.random() < 0.2:  # confused
+                category = int(rng.choice(categories))
+            box = [float(value) for value in np.array(box) * rng.uniform(0.85, 1.15, 4)]
+            predictions[image_id].append((category, box, mask, float(rng.random())))
+    ours = metric_of(annotations, predictions)
+    truth = COCO(annotations)
+    for kind in ('bbox', 'segm'):
+        results = []
+        for image_id, found in predictions.items():
+            for category, box, mask, score in found:
+                shape = dict(bbox=box) if kind == 'bbox' else dict(segmentation=mask)
+                results.append(dict(image_id=image_id, category_id=category, score=score, **shape))
+        (tmp_path / 'results.json').write_text(json.dumps(results))
+        direct = COCOeval(truth, truth.loadRes(str(tmp_path / 'results.json')), kind)
+        direct.evaluate()
+        direct.accumulate()
+        direct.summarize()
+        assert 0.05 < direct.stats[0] < 0.95
+        for name, value in zip(('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l'), direct.stats):
+            assert ours[f'coco/{kind}_{name}'] == pytest.approx(value, abs=5.1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name, masks', [('faster_rcnn_odconv_r18', False), ('mask_rcnn_odconv_r50', True)])
+def test_two_processes_train_on_real_images_and_evaluate(name, masks, coco_mini, tmp_path):
+    config = tmp_path / f'{name}.py'
+    config.write_text(CONFIG.format(base=ROOT / 'configs' / 'detection' / config.name, masks=masks))
+    work_dir = tmp_path / 'work'
+
+    run = tool('dist_train.sh', config, 2, '--data-root', coco_mini, '--work-dir', work_dir)
+    assert run.returncode == 0, run.stdout[-3000:]
+    losses = [float(value) for value in re.findall(r'Epoch\(train\).*? loss: ([\d.]+)', run.stdout)]
+    assert len(losses) == 24
+    assert np.mean(losses[-6:]) < 0.8 * np.mean(losses[:6]), losses
+
+    run = tool('dist_test.sh', config, work_dir / 'epoch_3.pth', 2, '--data-root', coco_mini, '--work-dir', work_dir)
+    assert run.returncode == 0, run.stdout[-3000:]
+    for kind in ('bbox', 'segm') if masks else ('bbox', ):
+        assert 0 <= float(re.findall(rf'coco/{kind}_mAP: ([\d.]+)', run.stdout)[-1]) <= 1
