@@ -2,6 +2,8 @@
 PYTHON ?= python3
 TORCH ?= 2.11.0
 TORCHVISION ?= 0.26.0
+# tests run at a time; each works with one thread
+WORKERS ?= 2
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -20,7 +22,7 @@ help:
 	@echo 'make clean    remove .venv, the generated data and the work directories of the demo'
 	@echo
 	@echo 'Variables: PYTHON=$(PYTHON) (3.10 to 3.12), TORCH=$(TORCH), TORCHVISION=$(TORCHVISION),'
-	@echo 'for example: make demo PYTHON=python3.11'
+	@echo 'WORKERS=$(WORKERS), for example: make demo PYTHON=python3.11'
 
 install: $(VENV)/.ready
 
@@ -28,10 +30,10 @@ demo: $(VENV)/.ready
 	$(BIN)/python tools/demo.py
 
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest -rs --durations=10
+	$(BIN)/python -m pytest -rs -n $(WORKERS) --dist worksteal --durations=10
 
 quick: $(VENV)/.ready
-	$(BIN)/python -m pytest -rs -m 'not slow'
+	$(BIN)/python -m pytest -rs -n $(WORKERS) --dist worksteal -m 'not slow'
 
 lint: $(VENV)/.ready
 	$(BIN)/flake8 $(SOURCES)

@@ -35,7 +35,7 @@ train_dataloader = dict(
     batch_size=4,
     num_workers=1,
     sampler=dict(_delete_=True, type='InfiniteSampler', shuffle=True),
-    batch_sampler=dict(_delete_=True, type='BatchSampler', drop_last=True),
+    batch_sampler=None,
     dataset=dataset)
 val_dataloader = dict(num_workers=1, dataset=dataset)
 test_dataloader = val_dataloader

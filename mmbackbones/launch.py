@@ -25,6 +25,7 @@ from mmengine.runner import Runner
 from .checks import InputError, check_data, check_processes, check_work_dir
 from .compat import installed_stack
 from .hooks.checkpoint import newest_checkpoint
+from .models import BaseBackbone
 from .transforms import BadImageError
 from .version import __version__
 from .weights import CheckpointError, extract_state_dict, load_strictly, read_checkpoint, use_safe_loading
@@ -367,6 +368,19 @@ def _check_fit(runner: Runner, path: str, partly: bool = False) -> None:
         load_strictly(model, weights, source=f'checkpoint {path}')
 
 
+def _check_backbone(runner: Runner, path: str) -> None:
+    """Refuse weights in which a backbone of another package does not find all of its own; it would not say so itself.
+
+    Raises:
+        CheckpointError: it names the keys that are missing.
+    """
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    if isinstance(model.backbone, BaseBackbone):  # strict already
+        return
+    # what such a file has beyond the backbone, a classifier, is left out
+    load_strictly(model.backbone, extract_state_dict(read_checkpoint(path)), f'checkpoint {path}', omitted=('', ))
+
+
 @_report_user_errors
 def train(argv: Optional[List[str]] = None) -> None:
     """Train: the command ``tools/train.py``.
@@ -403,6 +417,8 @@ def train(argv: Optional[List[str]] = None) -> None:
     runner = _build_runner(cfg)
     if cfg.get('load_from'):
         _check_fit(runner, cfg.load_from, partly=not cfg.get('resume'))
+    elif args.backbone_weights not in (None, 'none'):
+        _check_backbone(runner, args.backbone_weights)
     runner.train()
 
 

@@ -152,7 +152,7 @@ def load_strictly(module: nn.Module, state_dict: Mapping[str, Tensor], source: s
     matching = wanted.keys() & given.keys()
     if not matching:
         raise CheckpointError(
-            f'{source}: no key matches {type(module).__name__}. It has {_listing(given) or "nothing"}; '
+            f'{source}: no key matches {type(module).__name__}. It has {_listing(state_dict) or "nothing"}; '
             f'expected {_listing(wanted)}')
     missing = [key for key in wanted if key not in given and not key.endswith(MAY_BE_MISSING)]
     unexpected = [key for key in given if key not in wanted]

@@ -7,6 +7,9 @@ from typing import Optional
 
 import pytest
 
+# Before torch is imported. Threads that wait for each other in a spin slow everything where tests run side by side.
+os.environ.setdefault('OMP_NUM_THREADS', '1')
+
 ROOT = Path(__file__).resolve().parents[1]
 
 # A detector that trains in a second or two: every choice is for speed, none for accuracy.

@@ -149,6 +149,7 @@ def test_checkpoints_that_cannot_be_used(shapes, tiny_config, tmp_path):
         ([*common, '--cfg-options', f'load_from={stranger}'], launch.train, 'other.weight'),
         ([*common, '--resume', str(tmp_path / 'none.pth')], launch.train, 'no such file'),
         ([*common, '--backbone-weights', str(tmp_path / 'none.pth')], launch.train, 'no such file'),
+        ([*common, '--backbone-weights', str(stranger)], launch.train, 'no key matches ResNet. It has other.weight'),
     ):
         with pytest.raises(SystemExit) as error:
             run(argv)

@@ -8,8 +8,8 @@ from mmengine.dist import master_only
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook as _CheckpointHook
 
-from mmbackbones.registry import HOOKS
-from mmbackbones.weights import CheckpointError, read_checkpoint
+from ..registry import HOOKS
+from ..weights import CheckpointError, read_checkpoint
 
 __all__ = ['CheckpointHook', 'newest_checkpoint', 'write_atomically']
 

@@ -10,7 +10,7 @@ import torch
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 
-from mmbackbones.registry import HOOKS
+from ..registry import HOOKS
 
 __all__ = ['RandomSeedHook', 'seed_worker']
 

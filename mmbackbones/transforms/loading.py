@@ -11,7 +11,7 @@ import numpy as np
 from mmcv.transforms import LoadImageFromFile as _LoadImageFromFile
 from mmengine.logging import print_log
 
-from mmbackbones.registry import TRANSFORMS
+from ..registry import TRANSFORMS
 
 __all__ = ['BadImageError', 'LoadImageFromFile']
 
