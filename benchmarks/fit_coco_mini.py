@@ -23,7 +23,14 @@ NETWORKS = {
 
 CONFIG = """
 _base_ = {base!r}
-model = dict(backbone={backbone})
+# slim heads and few proposals: the same for all networks, for speed
+model = dict(
+    backbone={backbone},
+    neck=dict(out_channels=128),
+    rpn_head=dict(in_channels=128, feat_channels=128),
+    roi_head=dict(bbox_roi_extractor=dict(out_channels=128), bbox_head=dict(in_channels=128, fc_out_channels=512)),
+    train_cfg=dict(rpn_proposal=dict(max_per_img=300), rcnn=dict(sampler=dict(num=128))),
+    test_cfg=dict(rpn=dict(max_per_img=300)))
 pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True),

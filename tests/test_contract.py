@@ -80,6 +80,17 @@ def test_bad_arguments_are_named(name, arguments, message):
         build(name, **arguments).init_weights()
 
 
+@pytest.mark.parametrize('name, arguments, message', [
+    ('odconv_r18', dict(depth=77), 'ODConvResNet: no depth=77; choose from 18, 34, 50, 101, 152'),
+    ('odconv_r18', dict(depth=dict(depths=(1, 1, 1, 1))), r"has the keys \['depths'\], expected \['block', 'depths'\]"),
+    ('odconv_r50', dict(style='torch'), "style='torch'; 'pytorch' has .* 'caffe'"),
+    ('odconv_mobilenetv2_100', dict(widen_factor=0), 'widen_factor=0 must be positive; published: 1.0, 0.75, 0.5'),
+])
+def test_unknown_variants_are_answered_with_the_choices(name, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        build(name, **arguments)
+
+
 @pytest.mark.parametrize('name', SMALLEST)
 def test_unknown_arguments_are_refused(name):
     with pytest.raises(TypeError, match='num_heads'):
