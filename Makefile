@@ -55,7 +55,7 @@ $(VENV)/.ready: pyproject.toml
 	@echo '[2/5] Installing torch $(TORCH) and torchvision $(TORCHVISION) (a large download)'
 	@$(PIP) torch==$(TORCH) torchvision==$(TORCHVISION)
 	@echo '[3/5] Installing the build tools'
-	@$(PIP) 'setuptools<81' wheel ninja
+	@$(PIP) 'setuptools>=77,<81' wheel ninja
 	@echo '[4/5] Building mmcv with its operators (about ten minutes on 2 cores, silent until done)'
 	@MMCV_WITH_OPS=1 $(PIP) --no-build-isolation 'onedl-mmcv>=2.3,<2.4'
 	@echo '[5/5] Installing mmbackbones and what it needs'
