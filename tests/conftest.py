@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TINY_CONFIG = """
 _base_ = 'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'
 data_root = 'data/shapes/'
-metainfo = dict(classes=('circle', 'rectangle', 'triangle', 'star', 'cross'))
+metainfo = dict(classes=('circle', 'rectangle', 'triangle', 'cross'))
 model = dict(
     data_preprocessor=dict(pad_size_divisor=32),
     backbone=dict(depth=18, base_channels=16, frozen_stages=-1, norm_eval=False, init_cfg=None),
@@ -24,7 +24,7 @@ model = dict(
     rpn_head=dict(in_channels=32, feat_channels=32),
     roi_head=dict(
         bbox_roi_extractor=dict(out_channels=32),
-        bbox_head=dict(in_channels=32, fc_out_channels=64, num_classes=5)),
+        bbox_head=dict(in_channels=32, fc_out_channels=64, num_classes=4)),
     train_cfg=dict(rpn_proposal=dict(nms_pre=100, max_per_img=50), rcnn=dict(sampler=dict(num=32))),
     test_cfg=dict(rpn=dict(nms_pre=100, max_per_img=50)))
 train_pipeline = [

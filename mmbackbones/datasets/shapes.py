@@ -15,8 +15,8 @@ import numpy as np
 __all__ = ['METAINFO', 'make_shapes']
 
 METAINFO = dict(
-    classes=('circle', 'rectangle', 'triangle', 'star', 'cross'),
-    palette=[(230, 80, 70), (60, 130, 230), (60, 180, 90), (240, 180, 40), (160, 90, 210)])
+    classes=('circle', 'rectangle', 'triangle', 'cross'),
+    palette=[(230, 80, 70), (60, 130, 230), (60, 180, 90), (240, 180, 40)])
 
 # Of every EVERY images one holds no object and one a crowd region besides its objects.
 EVERY = 8
@@ -27,7 +27,7 @@ RECORD = 'shapes.json'
 SPLITS = ('train2017', 'val2017')
 
 
-def make_shapes(root, num_train=240, num_val=80, image_size=192, seed=0):
+def make_shapes(root, num_train=240, num_val=80, image_size=160, seed=0):
     """Writes the data set in the folder layout that MMDetection expects.
 
     The files are ``annotations/instances_{train,val}2017.json``,
@@ -233,11 +233,11 @@ def _draw_image(rng, size, empty, crowd):
     objects = []
     if crowd:
         _add_crowd(rng, image, objects)
-    for _ in range(0 if empty else rng.integers(3, 7)):
+    for _ in range(0 if empty else rng.integers(2, 6)):
         category = int(rng.integers(len(METAINFO['classes'])))
         # A shape that finds no place in a few tries is left out.
         for _ in range(10):
-            radius = size * rng.uniform(0.1, 0.2)
+            radius = size * rng.uniform(0.14, 0.23)
             centre = rng.uniform(0.75 * radius, size - 0.75 * radius, 2)
             if _add_shapes(rng, image, objects, category, [(centre, radius)]):
                 break
@@ -255,13 +255,13 @@ def _add_shapes(rng, image, objects, category, places, is_crowd=False):
     """Draws shapes as one object in front of all others, unless they hide one.
 
     Returns:
-        bool: False if of an object behind less than half would have stayed
+        bool: False if of an object behind less than 0.7 would have stayed
         visible; ``image`` and ``objects`` are as before then.
     """
     size = len(image)
     alphas = [_coverage(_vertices(rng, category) * radius + centre, size) for centre, radius in places]
     mask = np.max(alphas, axis=0) >= 0.5
-    if any((seen['mask'] & ~mask).sum() < 0.5 * seen['drawn'] for seen in objects):
+    if any((seen['mask'] & ~mask).sum() < 0.7 * seen['drawn'] for seen in objects):
         return False
     for seen in objects:
         seen['mask'] &= ~mask
@@ -318,9 +318,9 @@ def _vertices(rng, category):
         angles = np.concatenate([k * np.pi / 2 + np.array([-arm, arm, np.pi / 4]) for k in range(4)])
         radii = np.tile([1, 1, np.sqrt(2) * np.sin(arm)], 4)
     else:
-        corners = dict(circle=48, triangle=3, star=10)[name]
+        corners = dict(circle=48, triangle=3)[name]
         angles = np.arange(corners) * 2 * np.pi / corners
-        radii = np.tile([1, 0.45], 5) if name == 'star' else 1
+        radii = 1
     # nearly upright, as most things in photographs are
-    angles = angles + np.deg2rad(rng.uniform(-20, 20)) - (np.pi / 2 if name in ('triangle', 'star') else 0)
+    angles = angles + np.deg2rad(rng.uniform(-20, 20)) - (np.pi / 2 if name == 'triangle' else 0)
     return np.stack([np.cos(angles) * radii, np.sin(angles) * radii], 1)
