@@ -182,7 +182,14 @@ def guard_images(cfg: Config, bad_images: str) -> None:
             node['on_error'] = bad_images if bad_images == 'error' or not evaluation else 'blank'
 
 
-def _set_common(cfg: Config, args: argparse.Namespace) -> None:
+def _read_command(parser: argparse.ArgumentParser, argv: Optional[List[str]]) -> Tuple[argparse.Namespace, Config]:
+    """The options, and the config with those of them applied that training and evaluation share."""
+    args = parser.parse_args(argv)
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    use_safe_loading()
+    if not os.path.isfile(args.config):
+        raise InputError(f'{args.config}: no such config file (looked from {os.getcwd()})')
+    cfg = Config.fromfile(args.config)
     if args.data_root:
         move_data_root(cfg, args.data_root)
     if args.cfg_options:
@@ -195,6 +202,7 @@ def _set_common(cfg: Config, args: argparse.Namespace) -> None:
     guard_images(cfg, args.bad_images)
     if args.amp and not torch.cuda.is_available():
         raise InputError('--amp: mixed precision needs a GPU, and torch sees none. Leave the option out.')
+    return args, cfg
 
 
 def _set_training(cfg: Config, args: argparse.Namespace) -> None:
@@ -404,11 +412,7 @@ def train(argv: Optional[List[str]] = None) -> None:
         help="pretrained weights of the backbone, or 'none' for random ones and nothing frozen")
     parser.add_argument(
         '--auto-scale-lr', action='store_true', help='scale the learning rate to the actual batch over all processes')
-    args = parser.parse_args(argv)
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    use_safe_loading()
-    cfg = Config.fromfile(args.config)
-    _set_common(cfg, args)
+    args, cfg = _read_command(parser, argv)
     _set_training(cfg, args)
     _prepare(cfg, ['train', 'val'])
     _choose_start(cfg, args.resume)
@@ -434,11 +438,7 @@ def test(argv: Optional[List[str]] = None) -> None:
         'python tools/test.py configs/detection/faster_rcnn_odconv_r50.py '
         'work_dirs/faster_rcnn_odconv_r50/epoch_12.pth')
     parser.add_argument('checkpoint', help='checkpoint of the whole model')
-    args = parser.parse_args(argv)
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    use_safe_loading()
-    cfg = Config.fromfile(args.config)
-    _set_common(cfg, args)
+    args, cfg = _read_command(parser, argv)
     if not cfg.get('test_dataloader'):
         raise InputError(f'{args.config} has no test_dataloader: nothing to evaluate.')
     if args.amp:

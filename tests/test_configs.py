@@ -2,15 +2,13 @@
 import re
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import DATA_SAMPLERS, MODELS, DefaultScope
-from torch.utils.data import Sampler
+from mmengine.registry import MODELS, DefaultScope
 
 from mmbackbones.launch import set_backbone_weights
 from mmbackbones.models import PooledDropout
@@ -62,19 +60,6 @@ def images(cfg: Config, size: int = 64) -> dict:
         sample.ignored_instances = InstanceData(bboxes=torch.zeros(0, 4))
         samples.append(sample)
     return dict(inputs=inputs, data_samples=samples)
-
-
-class Indices(Sampler):
-    """A sampler of these indices, with the data set that a batch sampler asks for its images' sizes."""
-
-    def __init__(self, indices, dataset):
-        self.indices, self.dataset = indices, dataset
-
-    def __iter__(self):
-        return iter(self.indices)
-
-    def __len__(self):
-        return len(self.indices)
 
 
 def check_maps(cfg: Config, model: torch.nn.Module, shapes: list, size: int) -> None:
@@ -171,20 +156,6 @@ def test_header_has_the_command_and_its_batch(path):
     assert f'learning rate {cfg.optim_wrapper.optimizer.lr:g} ' in header[0]
     assert f'{cfg.train_cfg.max_epochs} epochs' in header[0]
     assert re.search(r'^# Expected: .', header[0], re.MULTILINE)
-
-
-@pytest.mark.parametrize('path', [path for path in DETECTORS if 'odconv' in path])
-def test_no_training_batch_has_a_single_image(path):
-    cfg = load(path)
-    assert not cfg.model.backbone.get('norm_eval')
-    batch_size = cfg.train_dataloader.batch_size
-    # one image more than fills the batches, in both orientations
-    dataset = SimpleNamespace(get_data_info=lambda index: dict(width=3 + index % 2, height=3.5))
-    with scope_of(cfg):
-        batches = DATA_SAMPLERS.build(
-            cfg.train_dataloader.batch_sampler,
-            default_args=dict(sampler=Indices(range(2 * batch_size + 1), dataset), batch_size=batch_size))
-    assert [len(batch) for batch in batches] == [batch_size, batch_size]
 
 
 @pytest.mark.parametrize('path', DETECTORS)

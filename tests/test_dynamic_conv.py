@@ -1,4 +1,6 @@
 """Dynamic convolution: against the slow reference, and as a layer of other people's modules."""
+import copy
+
 import pytest
 import torch
 from mmcv.cnn import ConvModule
@@ -112,7 +114,13 @@ def test_bad_arguments_are_named(kind):
         LAYERS[kind](4, 6, 3, groups=3)
 
 
-def test_training_on_one_image_says_what_to_do():
-    with pytest.raises(ValueError, match='norm_eval=True'):
-        ODConv2d(4, 4, 3)(torch.rand(1, 4, 8, 8))
-    assert ODConv2d(4, 4, 3, padding=1).eval()(torch.rand(1, 4, 8, 8)).shape == (1, 4, 8, 8)
+def test_a_training_batch_of_one_image_uses_the_running_statistics_and_keeps_them():
+    torch.manual_seed(0)
+    layer = ODConv2d(4, 4, 3, padding=1)
+    layer(torch.rand(8, 4, 8, 8))
+    x, before = torch.rand(1, 4, 8, 8), copy.deepcopy(layer.state_dict())
+    y = layer(x)
+    y.sum().backward()
+    assert all(parameter.grad is not None for parameter in layer.parameters())
+    assert all(torch.equal(value, before[key]) for key, value in layer.state_dict().items())
+    torch.testing.assert_close(y, layer.eval()(x))

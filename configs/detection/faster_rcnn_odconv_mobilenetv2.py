@@ -13,5 +13,3 @@ model = dict(
     backbone=dict(_delete_=True, type='mmbackbones.ODConvMobileNetV2'), neck=dict(in_channels=[24, 32, 96, 1280]))
 # what --backbone-weights FILE sets besides the weights, as published
 pretrained_backbone = dict(frozen_stages=1, norm_eval=True)
-# the attention has batch norms, which a last batch of one image would stop
-train_dataloader = dict(batch_sampler=dict(drop_last=True))

@@ -15,5 +15,3 @@ model = dict(
     neck=dict(in_channels=[256, 512, 1024, 2048]))
 # what --backbone-weights FILE sets besides the weights, as published
 pretrained_backbone = dict(frozen_stages=1, norm_eval=True)
-# the attention has batch norms, which a last batch of one image would stop
-train_dataloader = dict(batch_sampler=dict(drop_last=True))

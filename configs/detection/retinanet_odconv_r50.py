@@ -12,5 +12,3 @@ _base_ = 'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py'
 model = dict(backbone=dict(_delete_=True, type='mmbackbones.ODConvResNet', depth=50))
 # what --backbone-weights FILE sets besides the weights, as published
 pretrained_backbone = dict(frozen_stages=1, norm_eval=True)
-# the attention has batch norms, which a last batch of one image would stop
-train_dataloader = dict(batch_sampler=dict(drop_last=True))

@@ -21,5 +21,4 @@ pretrained_backbone = dict(frozen_stages=1, norm_eval=True)
 train_pipeline = _base_.train_pipeline
 # Expand fills what it adds with the mean
 train_pipeline[2].mean = data_preprocessor['mean']
-# the attention has batch norms, which a last batch of one image would stop
-train_dataloader = dict(batch_sampler=dict(drop_last=True), dataset=dict(pipeline=train_pipeline))
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

@@ -109,7 +109,17 @@ class DynamicConv2d(BaseModule):
     transposed = False
     output_padding = (0, 0)
 
-    def __init__(self, in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, kernel_num):
+    def __init__(self,
+                 in_channels,
+                 out_channels,
+                 kernel_size,
+                 stride=1,
+                 padding=0,
+                 dilation=1,
+                 groups=1,
+                 bias=False,
+                 *,
+                 kernel_num):
         super().__init__()
         if kernel_num < 1:
             raise ValueError(f'{type(self).__name__}: kernel_num={kernel_num}, but at least one kernel is needed')
@@ -183,6 +193,8 @@ def _init_pointwise(module: nn.Module) -> None:
 class OmniAttention(nn.Module):
     """The four attentions of ODConv (section 3.2): pooling, 1x1 reduction with BN and ReLU, one 1x1 head each.
 
+    The BN is over the batch. A training batch of one image uses the running statistics and leaves them alone.
+
     Args:
         in_channels, out_channels, groups: of the convolution. A depth-wise one has no filter attention.
         kernel_size (tuple[int, int]): a 1x1 kernel has no spatial attention.
@@ -215,10 +227,14 @@ class OmniAttention(nn.Module):
     def forward(self, x: Tensor) -> Attentions:
         """``(N, C_in, H, W)`` -> :class:`Attentions`."""
         batch = x.shape[0]
+        hidden = self.fc(F.adaptive_avg_pool2d(x, 1))  # (N, hidden, 1, 1)
         if batch == 1 and self.bn.training and type(self.bn) is nn.BatchNorm2d:
-            raise ValueError('ODConv2d: its attention is normalised over the batch, and this training batch has one '
-                             'image. Use two or more images a GPU, SyncBN, or norm_eval=True with trained weights.')
-        hidden = F.relu(self.bn(self.fc(F.adaptive_avg_pool2d(x, 1))))  # (N, hidden, 1, 1)
+            # a single value has no variance: the last batch of an epoch may hold one image
+            bn = self.bn
+            hidden = F.batch_norm(hidden, bn.running_mean, bn.running_var, bn.weight, bn.bias, eps=bn.eps)
+        else:
+            hidden = self.bn(hidden)
+        hidden = F.relu(hidden)
 
         def head(fc):
             return None if fc is None else fc(hidden).flatten(1) / self.temperature
@@ -237,24 +253,14 @@ class ODConv2d(DynamicConv2d):
     """Omni-dimensional dynamic convolution, usable as ``conv_cfg=dict(type='mmbackbones.ODConv2d', kernel_num=4)``.
 
     Args:
-        in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias: as in ``torch.nn.Conv2d``.
+        in_channels, out_channels, kernel_size, *args, **kwargs: as in ``torch.nn.Conv2d``; ``bias`` defaults to False.
         kernel_num: number of kernels. Defaults to 1.
         reduction: of the attention's hidden channels, which are at least 16. Defaults to 1/16.
     """
 
-    def __init__(self,
-                 in_channels,
-                 out_channels,
-                 kernel_size,
-                 stride=1,
-                 padding=0,
-                 dilation=1,
-                 groups=1,
-                 bias=False,
-                 kernel_num=1,
-                 reduction=1 / 16):
-        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, kernel_num)
-        self.attention = OmniAttention(in_channels, out_channels, self.kernel_size, groups, kernel_num, reduction)
+    def __init__(self, in_channels, out_channels, kernel_size, *args, kernel_num=1, reduction=1 / 16, **kwargs):
+        super().__init__(in_channels, out_channels, kernel_size, *args, kernel_num=kernel_num, **kwargs)
+        self.attention = OmniAttention(in_channels, out_channels, self.kernel_size, self.groups, kernel_num, reduction)
 
 
 class KernelAttention(nn.Module):
@@ -289,23 +295,13 @@ class DyConv2d(DynamicConv2d):
     """Dynamic convolution of Chen et al.: K kernels mixed by a softmax over the input's mean.
 
     Args:
-        in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias: as in ``torch.nn.Conv2d``.
+        in_channels, out_channels, kernel_size, *args, **kwargs: as in ``torch.nn.Conv2d``; ``bias`` defaults to False.
         kernel_num: number of kernels. Defaults to 4.
         reduction: of the attention's hidden channels. Defaults to 1/4.
     """
 
-    def __init__(self,
-                 in_channels,
-                 out_channels,
-                 kernel_size,
-                 stride=1,
-                 padding=0,
-                 dilation=1,
-                 groups=1,
-                 bias=False,
-                 kernel_num=4,
-                 reduction=1 / 4):
-        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, kernel_num)
+    def __init__(self, in_channels, out_channels, kernel_size, *args, kernel_num=4, reduction=1 / 4, **kwargs):
+        super().__init__(in_channels, out_channels, kernel_size, *args, kernel_num=kernel_num, **kwargs)
         self.attention = KernelAttention(in_channels, kernel_num, reduction)
 
 
@@ -336,21 +332,12 @@ class CondConv2d(DynamicConv2d):
     """Conditionally parameterised convolution: K experts mixed by sigmoid routing weights.
 
     Args:
-        in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias: as in ``torch.nn.Conv2d``.
+        in_channels, out_channels, kernel_size, *args, **kwargs: as in ``torch.nn.Conv2d``; ``bias`` defaults to False.
         kernel_num: number of experts. Defaults to 8.
     """
 
-    def __init__(self,
-                 in_channels,
-                 out_channels,
-                 kernel_size,
-                 stride=1,
-                 padding=0,
-                 dilation=1,
-                 groups=1,
-                 bias=False,
-                 kernel_num=8):
-        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, kernel_num)
+    def __init__(self, in_channels, out_channels, kernel_size, *args, kernel_num=8, **kwargs):
+        super().__init__(in_channels, out_channels, kernel_size, *args, kernel_num=kernel_num, **kwargs)
         self.attention = ExpertRouting(in_channels, kernel_num)
 
 
