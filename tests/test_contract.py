@@ -179,7 +179,7 @@ def test_autocast_gives_close_maps_and_gradients(name):
 @pytest.mark.parametrize('name', SMALLEST)
 def test_exports_and_compiles_without_a_graph_break(name):
     torch._dynamo.reset()  # its limit of recompilations counts those of other tests
-    backbone = nudge_norms(build(name)).eval()
+    backbone = nudge_norms(build(name, out_indices=(0, 1))).eval()  # half a network: tracing is slow
     x = torch.randn(2, 3, 64, 64)
     maps = backbone(x)
     exported = torch.export.export(backbone, (x, )).module()
