@@ -48,7 +48,7 @@ def list_backbones(args) -> None:
                  [(row.name, row.family, _millions(row.params), row.paper_params or '-', _giga(row.macs), row.paper_macs
                    or '-', f'{row.top1:.2f}' if row.top1 else '-', _dashed(row.channels), _dashed(row.strides))
                   for row in rows])
-    print(f'\n{len(rows)} backbones, counted with a 1000-class classifier at 224x224.')
+    print(f"\n{len(rows)} backbones, counted with the paper's classifier at the paper's input size.")
     print('`mmbackbones info NAME` tells more.')
 
 
@@ -72,6 +72,7 @@ def show_info(args) -> None:
                  title=f'{row.name} ({row.family}, {row.implementation})')
     print(f'\npaper      {row.title}, {row.year}\n           {row.link}')
     print(f'published  {row.source}' if published else 'published  no figures')
+    print(f'counted    at {row.input_size}x{row.input_size} with {row.num_classes} classes')
     if row.note:
         print(f'note       {row.note}')
     print(f'\nin a detector config:\n\n{_snippet(row)}')

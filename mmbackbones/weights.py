@@ -6,7 +6,7 @@ Loading: every key and every shape must match; what may be absent is listed here
 """
 import os
 import pickle
-from typing import Callable, Dict, Iterable, Mapping, Optional
+from typing import Callable, Dict, Iterable, List, Mapping, Optional
 
 import numpy as np
 import torch
@@ -133,8 +133,11 @@ def _listing(keys: Iterable[str]) -> str:
     return ', '.join(keys[:SHOWN_KEYS]) + more
 
 
-def load_strictly(module: nn.Module, state_dict: Mapping[str, Tensor], source: str,
-                  omitted: Iterable[str] = ()) -> None:
+def load_strictly(module: nn.Module,
+                  state_dict: Mapping[str, Tensor],
+                  source: str,
+                  omitted: Iterable[str] = (),
+                  optional: Iterable[str] = ()) -> List[str]:
     """Load weights, or raise and leave the module as it was.
 
     Args:
@@ -142,6 +145,10 @@ def load_strictly(module: nn.Module, state_dict: Mapping[str, Tensor], source: s
         state_dict: name -> tensor.
         source: where it comes from, for the message.
         omitted: prefixes of parts that the module leaves out on purpose, such as stages beyond the last output.
+        optional: prefixes of parts that keep their initial values where the weights have no key of them at all.
+
+    Returns:
+        list[str]: the optional prefixes that the weights did not have.
 
     Raises:
         CheckpointError: it names keys that are missing, not expected, or of another shape.
@@ -154,7 +161,15 @@ def load_strictly(module: nn.Module, state_dict: Mapping[str, Tensor], source: s
         raise CheckpointError(
             f'{source}: no key matches {type(module).__name__}. It has {_listing(state_dict) or "nothing"}; '
             f'expected {_listing(wanted)}')
-    missing = [key for key in wanted if key not in given and not key.endswith(MAY_BE_MISSING)]
+    fresh = [
+        prefix for prefix in optional
+        if any(key.startswith(prefix) for key in wanted) and not any(key.startswith(prefix) for key in given)
+    ]
+    may_be_missing = tuple(fresh) or '\0'
+    missing = [
+        key for key in wanted
+        if key not in given and not key.endswith(MAY_BE_MISSING) and not key.startswith(may_be_missing)
+    ]
     unexpected = [key for key in given if key not in wanted]
     reshaped = [
         f'{key} is {tuple(given[key].shape)}, expected {tuple(wanted[key].shape)}' for key in wanted
@@ -167,3 +182,4 @@ def load_strictly(module: nn.Module, state_dict: Mapping[str, Tensor], source: s
     if problems:
         raise CheckpointError(f'{source} does not fit {type(module).__name__}: ' + '; '.join(problems))
     module.load_state_dict(given, strict=False)
+    return fresh

@@ -5,6 +5,9 @@ from mmbackbones.catalogue import load_catalogue
 
 ROWS = {row.name: row for row in load_catalogue()}
 
+# Above this many parameters a network is tested on the meta device alone, for memory and time.
+LARGE = 100e6
+
 # One of the cheapest rows of each class: for properties that do not depend on depth or width.
 SMALLEST = {}
 for _row in sorted(ROWS.values(), key=lambda row: row.macs):

@@ -1,8 +1,8 @@
 """The authors' checkpoints by name and shape, filled with numbers that need no random generator.
 
-``data/keys/FAMILY.txt`` lists ``name shape`` of the authors' state dict; ``data/golden.json`` holds mean,
-standard deviation and largest magnitude of every stage that their code gave on :func:`seeded_tensor` weights, in
-float64, on ``seeded_tensor('input', (2, 3, 64, 96))``.
+``data/keys/FAMILY.txt`` lists ``name shape`` of the authors' state dict; ``data/golden/FAMILY.json`` holds the shape of
+an input and mean, standard deviation and largest magnitude of every stage that their code gave on
+``seeded_tensor('input', shape)`` with :func:`seeded_tensor` weights, in float64, in evaluation.
 """
 import json
 import zlib
@@ -11,6 +11,14 @@ from pathlib import Path
 import torch
 
 DATA = Path(__file__).parent / 'data'
+
+# family -> catalogue row, and arguments, of the backbone that its keys and golden values are for
+FAMILIES = {
+    'odconv_resnet18': dict(name='odconv_r18', kernel_num=2),
+    'odconv_resnet50': dict(name='odconv4x_r50'),
+    'odconv_mobilenetv2': dict(name='odconv_mobilenetv2_100', kernel_num=2),
+}
+GOLDEN = [family for family in FAMILIES if (DATA / 'golden' / f'{family}.json').exists()]
 
 
 def seeded_tensor(name: str, shape: tuple) -> torch.Tensor:
@@ -45,6 +53,7 @@ def seeded_state_dict(family: str) -> dict:
     return {name: seeded_tensor(name, shape) for name, shape in keys(family).items()}
 
 
-def golden(family: str) -> list:
-    """``[mean, std, largest magnitude]`` of every stage, by the authors' code."""
-    return json.loads((DATA / 'golden.json').read_text())[family]
+def golden(family: str) -> tuple:
+    """Input ``(N, 3, H, W)``, and ``[mean, std, largest magnitude]`` of every stage by the authors' code."""
+    data = json.loads((DATA / 'golden' / f'{family}.json').read_text())
+    return seeded_tensor('input', tuple(data['input'])), torch.tensor(data['stages'], dtype=torch.float64)

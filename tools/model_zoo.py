@@ -10,7 +10,8 @@ def render() -> str:
     """The page as it follows from the catalogue."""
     lines = [
         '# Model zoo', '', 'Written by `python tools/model_zoo.py` from `mmbackbones/catalogue/backbones.yaml`.',
-        'Parameters and MACs are with a 1000-class classifier at 224x224; ours are counted here.'
+        "Parameters and MACs are with the paper's classifier (1000 classes, 224x224 where the note says nothing else);",
+        'ours are counted here.'
     ]
     family = None
     for row in load_catalogue():

@@ -17,7 +17,9 @@ class Backbone(NamedTuple):
         family: family of the paper.
         config: the model config.
         channels, strides: of the default outputs, finest first.
-        params, macs: measured, with a 1000-class classifier at 224x224.
+        params, macs: measured, with the paper's classifier at ``input_size``.
+        input_size, num_classes: what the counts are for.
+        head_params, head_macs: what they contain of the paper's classifier beyond a linear layer on the last map.
         paper_params, paper_macs: as printed, in millions and with their unit; None where none is published.
         top1: published ImageNet accuracy in %.
         source: where the published figures were read.
@@ -33,6 +35,10 @@ class Backbone(NamedTuple):
     strides: Tuple[int, ...]
     params: int
     macs: int
+    input_size: int
+    num_classes: int
+    head_params: int
+    head_macs: int
     paper_params: Optional[str]
     paper_macs: Optional[str]
     top1: Optional[float]
@@ -52,7 +58,7 @@ def load_catalogue() -> Tuple[Backbone, ...]:
     data = yaml.load((Path(__file__).parent / 'backbones.yaml').read_text(), Loader=loader)
     rows = []
     for row in data['backbones']:
-        family, paper = data['families'][row['family']], row.get('paper', {})
+        family, paper, head = data['families'][row['family']], row.get('paper', {}), row.get('head', {})
         rows.append(
             Backbone(
                 name=row['name'],
@@ -62,6 +68,10 @@ def load_catalogue() -> Tuple[Backbone, ...]:
                 strides=tuple(row['strides']),
                 params=row['measured']['params'],
                 macs=row['measured']['macs'],
+                input_size=row.get('input', 224),
+                num_classes=row.get('classes', 1000),
+                head_params=head.get('params', 0),
+                head_macs=head.get('macs', 0),
                 paper_params=paper.get('params'),
                 paper_macs=paper.get('macs'),
                 top1=paper.get('top1'),

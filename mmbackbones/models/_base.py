@@ -72,7 +72,8 @@ class BaseBackbone(BaseModule, metaclass=ABCMeta):
 
     A subclass names the children of its stem in ``stem_names``, defines :meth:`forward_stem`, and calls
     :meth:`add_stage` in the loop that builds its stages, ``num_built_stages`` times: a stage beyond the last output
-    would hold parameters that never get a gradient.
+    would hold parameters that never get a gradient. Blocks may hand each other another layout than ``(N, C, H, W)``;
+    :meth:`forward_output` then makes the map.
 
     Input ``(N, 3, H, W)`` of any H and W from 32 up. Output a tuple of ``(N, C_i, H_i, W_i)``, one for each of
     ``out_indices``, the finest first, with ``H_i = ceil(H / stride_i)``.
@@ -147,8 +148,12 @@ class BaseBackbone(BaseModule, metaclass=ABCMeta):
             for block in getattr(self, name):
                 x = self._run(block, x)
             if index in self.out_indices:
-                outs.append(x)
+                outs.append(self.forward_output(index, x))
         return tuple(outs)
+
+    def forward_output(self, index: int, x: Tensor) -> Tensor:
+        """What stage ``index`` gives the next one -> its map ``(N, C, H, W)``. By default they are the same."""
+        return x
 
     def _run(self, block: nn.Module, x: Tensor) -> Tensor:
         if not (self.with_cp and torch.is_grad_enabled() and x.requires_grad):
@@ -206,10 +211,47 @@ class BaseBackbone(BaseModule, metaclass=ABCMeta):
             CheckpointError: the checkpoint cannot be read or does not fit; the weights stay as they were.
         """
         state_dict = type(self).convert_state_dict(extract_state_dict(read_checkpoint(source), prefix))
-        load_strictly(self, state_dict, f'checkpoint {source}', omitted=self.omitted_prefixes)
-        print_log(f'{type(self).__name__}: loaded {source}', logger='current')
+        fresh = load_strictly(
+            self,
+            self.resize_tables(state_dict),
+            f'checkpoint {source}',
+            omitted=self.omitted_prefixes,
+            optional=self.optional_prefixes)
+        kept = f'; not in it, so as initialised: {", ".join(fresh)}' if fresh else ''
+        print_log(f'{type(self).__name__}: loaded {source}{kept}', logger='current')
+
+    def resize_tables(self, state_dict: Dict[str, Tensor]) -> Dict[str, Tensor]:
+        """Bring position tables of another resolution to this backbone's shapes. By default there are none."""
+        return state_dict
 
     @property
     def omitted_prefixes(self) -> Tuple[str, ...]:
         """Prefixes of the stages beyond the last output, which a checkpoint of the whole network has."""
         return tuple(f'layer{index + 1}.' for index in range(self.num_built_stages, self.num_stages))
+
+    @property
+    def optional_prefixes(self) -> Tuple[str, ...]:
+        """Prefixes of parts that the published classifiers lack, such as norms of the finer outputs."""
+        return ()
+
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> Tuple[int, int]:
+        """Depth of a parameter, for learning rates that decay with it: the stem is 0, then the blocks in order.
+
+        Args:
+            param_name: as in ``named_parameters`` of the model that holds the backbone.
+            prefix: of the backbone in that model.
+
+        Returns:
+            tuple[int]: the depth and the number of depths, the last of which is for what is behind the blocks.
+        """
+        num_blocks = {name: len(getattr(self, name)) for name in self.stage_names}
+        num_depths = sum(num_blocks.values()) + 2
+        if not param_name.startswith(prefix):
+            return num_depths - 1, num_depths
+        part, *rest = param_name[len(prefix):].split('.')
+        if part in self.stem_names:
+            return 0, num_depths
+        if part not in num_blocks:
+            return num_depths - 1, num_depths
+        before = self.stage_names[:self.stage_names.index(part)]
+        return 1 + sum(num_blocks[name] for name in before) + int(rest[0]), num_depths
