@@ -17,6 +17,7 @@ FAMILIES = {
     'odconv_resnet18': dict(name='odconv_r18', kernel_num=2),
     'odconv_resnet50': dict(name='odconv4x_r50'),
     'odconv_mobilenetv2': dict(name='odconv_mobilenetv2_100', kernel_num=2),
+    'swin': dict(name='swin_t', arch=dict(embed_dims=16, depths=(2, 2, 2, 2), num_heads=(1, 2, 4, 8)), window_size=3),
 }
 GOLDEN = [family for family in FAMILIES if (DATA / 'golden' / f'{family}.json').exists()]
 
