@@ -12,12 +12,19 @@ import torch
 
 DATA = Path(__file__).parent / 'data'
 
+_PVT = dict(embed_dims=(16, 32, 80, 128), depths=(2, 1, 2, 1), num_heads=(1, 2, 5, 8), mlp_ratios=(8, 8, 4, 4))
+
 # family -> catalogue row, and arguments, of the backbone that its keys and golden values are for
 FAMILIES = {
     'odconv_resnet18': dict(name='odconv_r18', kernel_num=2),
     'odconv_resnet50': dict(name='odconv4x_r50'),
     'odconv_mobilenetv2': dict(name='odconv_mobilenetv2_100', kernel_num=2),
     'swin': dict(name='swin_t', arch=dict(embed_dims=16, depths=(2, 2, 2, 2), num_heads=(1, 2, 4, 8)), window_size=3),
+    'pvt': dict(name='pvt_t', arch=dict(**_PVT, sr_ratios=(8, 4, 2, 1))),
+    'pvt_small': dict(name='pvt_s'),
+    'pvt_v2': dict(name='pvtv2_b0', arch=dict(**_PVT, sr_ratios=(8, 4, 2, 1), pool_size=None)),
+    'pvt_v2_li': dict(name='pvtv2_b2_li', arch=dict(**_PVT, sr_ratios=(1, 1, 1, 1), pool_size=7)),
+    'pvt_v2_b2': dict(name='pvtv2_b2'),
 }
 GOLDEN = [family for family in FAMILIES if (DATA / 'golden' / f'{family}.json').exists()]
 

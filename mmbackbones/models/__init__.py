@@ -3,9 +3,10 @@ from ._base import BaseBackbone
 from .cls_neck import PooledDropout
 from .dynamic_mobilenetv2 import CondConvMobileNetV2, DyConvMobileNetV2, ODConvMobileNetV2
 from .dynamic_resnet import CondConvResNet, DyConvResNet, ODConvResNet
+from .pvt import PyramidVisionTransformer, PyramidVisionTransformerV2
 from .swin import SwinTransformer
 
 __all__ = [
     'BaseBackbone', 'CondConvMobileNetV2', 'CondConvResNet', 'DyConvMobileNetV2', 'DyConvResNet', 'ODConvMobileNetV2',
-    'ODConvResNet', 'PooledDropout', 'SwinTransformer'
+    'ODConvResNet', 'PooledDropout', 'PyramidVisionTransformer', 'PyramidVisionTransformerV2', 'SwinTransformer'
 ]
