@@ -17,6 +17,9 @@ FAMILIES = {
     'odconv_resnet18': dict(name='odconv_r18', kernel_num=2),
     'odconv_resnet50': dict(name='odconv4x_r50'),
     'odconv_mobilenetv2': dict(name='odconv_mobilenetv2_100', kernel_num=2),
+    'dsnet': dict(
+        name='dsnet_t', arch=dict(embed_dims=(16, 32, 64, 64), depths=(1, 1, 2, 1), num_heads=(1, 2, 2, 4))),
+    'dsnet_tiny': dict(name='dsnet_t'),
 }
 GOLDEN = [family for family in FAMILIES if (DATA / 'golden' / f'{family}.json').exists()]
 
@@ -31,7 +34,7 @@ def seeded_tensor(name: str, shape: tuple) -> torch.Tensor:
     # no period is shared between two tensors
     start, step = zlib.crc32(name.encode()) % 997, 1 + zlib.crc32(name[::-1].encode()) % 89 / 97
     wave = torch.sin(start + step * torch.arange(count, dtype=torch.float64)).view(shape)
-    if name.endswith('running_var'):
+    if name.endswith(('running_var', '_variance')):
         return 1 + 0.5 * wave
     if len(shape) < 2:  # norms and biases
         return 0.2 * wave + (1 if name.endswith('weight') else 0)
