@@ -25,6 +25,9 @@ FAMILIES = {
     'pvt_v2': dict(name='pvtv2_b0', arch=dict(**_PVT, sr_ratios=(8, 4, 2, 1), pool_size=None)),
     'pvt_v2_li': dict(name='pvtv2_b2_li', arch=dict(**_PVT, sr_ratios=(1, 1, 1, 1), pool_size=7)),
     'pvt_v2_b2': dict(name='pvtv2_b2'),
+    'dsnet': dict(
+        name='dsnet_t', arch=dict(embed_dims=(16, 32, 64, 64), depths=(1, 1, 2, 1), num_heads=(1, 2, 2, 4))),
+    'dsnet_tiny': dict(name='dsnet_t'),
 }
 GOLDEN = [family for family in FAMILIES if (DATA / 'golden' / f'{family}.json').exists()]
 
@@ -39,7 +42,7 @@ def seeded_tensor(name: str, shape: tuple) -> torch.Tensor:
     # no period is shared between two tensors
     start, step = zlib.crc32(name.encode()) % 997, 1 + zlib.crc32(name[::-1].encode()) % 89 / 97
     wave = torch.sin(start + step * torch.arange(count, dtype=torch.float64)).view(shape)
-    if name.endswith('running_var'):
+    if name.endswith(('running_var', '_variance')):
         return 1 + 0.5 * wave
     if len(shape) < 2:  # norms and biases
         return 0.2 * wave + (1 if name.endswith('weight') else 0)
