@@ -12,11 +12,17 @@ import torch
 
 DATA = Path(__file__).parent / 'data'
 
+CONV2FORMER = dict(form='paper', embed_dims=16, depths=(1, 1, 2, 1), kernel_size=7, mlp_ratio=4)
+CONV2FORMER_CIFAR = dict(CONV2FORMER, form='cifar', kernel_size=11, mlp_ratio=2)
+
 # family -> catalogue row, and arguments, of the backbone that its keys and golden values are for
 FAMILIES = {
     'odconv_resnet18': dict(name='odconv_r18', kernel_num=2),
     'odconv_resnet50': dict(name='odconv4x_r50'),
     'odconv_mobilenetv2': dict(name='odconv_mobilenetv2_100', kernel_num=2),
+    'conv2former': dict(name='conv2former_n', arch=CONV2FORMER, output_norm=False),
+    # founding document 003's code, its three finer maps through a layer norm that has learnt nothing
+    'conv2former_cifar': dict(name='conv2former_n_cifar', arch=CONV2FORMER_CIFAR),
 }
 GOLDEN = [family for family in FAMILIES if (DATA / 'golden' / f'{family}.json').exists()]
 
