@@ -13,6 +13,8 @@ import torch
 DATA = Path(__file__).parent / 'data'
 
 _PVT = dict(embed_dims=(16, 32, 80, 128), depths=(2, 1, 2, 1), num_heads=(1, 2, 5, 8), mlp_ratios=(8, 8, 4, 4))
+CONV2FORMER = dict(form='paper', embed_dims=16, depths=(1, 1, 2, 1), kernel_size=7, mlp_ratio=4)
+CONV2FORMER_CIFAR = dict(CONV2FORMER, form='cifar', kernel_size=11, mlp_ratio=2)
 
 # family -> catalogue row, and arguments, of the backbone that its keys and golden values are for
 FAMILIES = {
@@ -28,6 +30,9 @@ FAMILIES = {
     'dsnet': dict(
         name='dsnet_t', arch=dict(embed_dims=(16, 32, 64, 64), depths=(1, 1, 2, 1), num_heads=(1, 2, 2, 4))),
     'dsnet_tiny': dict(name='dsnet_t'),
+    'conv2former': dict(name='conv2former_n', arch=CONV2FORMER, output_norm=False),
+    # founding document 003's code, its three finer maps through a layer norm that has learnt nothing
+    'conv2former_cifar': dict(name='conv2former_n_cifar', arch=CONV2FORMER_CIFAR),
 }
 GOLDEN = [family for family in FAMILIES if (DATA / 'golden' / f'{family}.json').exists()]
 
