@@ -4,9 +4,11 @@ from .drop_path import drop_path_ramp
 from .dynamic_conv import Attentions, CondConv2d, DyConv2d, DynamicConv2d, ODConv2d, add_temperatures, dynamic_conv2d
 from .mlp import Mlp
 from .positions import relative_position_index, resize_positions
+from .relative_bias import relative_position_bias
 from .static_conv import static_conv
 
 __all__ = [
     'Attentions', 'CondConv2d', 'DyConv2d', 'DynamicConv2d', 'Mlp', 'ODConv2d', 'add_temperatures', 'drop_path_ramp',
-    'dynamic_conv2d', 'multi_head_attention', 'relative_position_index', 'resize_positions', 'static_conv'
+    'dynamic_conv2d', 'multi_head_attention', 'relative_position_bias', 'relative_position_index', 'resize_positions',
+    'static_conv'
 ]
