@@ -33,6 +33,17 @@ FAMILIES = {
     'conv2former': dict(name='conv2former_n', arch=CONV2FORMER, output_norm=False),
     # founding document 003's code, its three finer maps through a layer norm that has learnt nothing
     'conv2former_cifar': dict(name='conv2former_n_cifar', arch=CONV2FORMER_CIFAR),
+    'coatnet':
+    dict(name='coatnet0', arch=dict(stem_channels=32, embed_dims=(32, 64, 96, 128), depths=(1, 2, 2, 1)), img_size=64),
+    'odconv_resnet18':
+    dict(name='odconv_r18', kernel_num=2),
+    'odconv_resnet50':
+    dict(name='odconv4x_r50'),
+    'odconv_mobilenetv2':
+    dict(name='odconv_mobilenetv2_100', kernel_num=2),
+    # trunk: timm's names and values, run without its class token; pyramid: our names, by the formulas of ViTDet
+    'vit':
+    dict(name='vit_b16', arch=dict(embed_dims=64, depth=4, num_heads=4), img_size=64),
 }
 GOLDEN = [family for family in FAMILIES if (DATA / 'golden' / f'{family}.json').exists()]
 
