@@ -161,7 +161,8 @@ def test_copies_pickles_and_channels_last_give_the_same_maps(name):
     for other in (copy.deepcopy(backbone), pickle.loads(pickle.dumps(backbone))):
         assert all(torch.equal(a, b) for a, b in zip(maps, other(x)))
     for a, b in zip(maps, backbone(x.to(memory_format=torch.channels_last))):
-        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3)
+        # without statistics of their own, residual networks grow large in evaluation, and with them the rounding
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3 * max(1, a.abs().max().item()))
 
 
 @pytest.mark.parametrize('name', SMALLEST)

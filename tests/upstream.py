@@ -50,6 +50,11 @@ FAMILIES = {
     # trunk: timm's names and values, run without its class token; pyramid: our names, by the formulas of ViTDet
     'vit':
     dict(name='vit_b16', arch=dict(embed_dims=64, depth=4, num_heads=4), img_size=64),
+    'odconv_resnet18': dict(name='odconv_r18', kernel_num=2),
+    'odconv_resnet50': dict(name='odconv4x_r50'),
+    'odconv_mobilenetv2': dict(name='odconv_mobilenetv2_100', kernel_num=2),
+    'dsnet': dict(name='dsnet_t', arch=dict(embed_dims=(16, 32, 64, 64), depths=(1, 1, 2, 1), num_heads=(1, 2, 2, 4))),
+    'dsnet_tiny': dict(name='dsnet_t'),
 }
 GOLDEN = [family for family in FAMILIES if (DATA / 'golden' / f'{family}.json').exists()]
 

@@ -7,7 +7,8 @@ published weights' definition. Where the paper says otherwise, that code is foll
  - the drop-path rates start from 0 in every stage: block i of any stage has the rate of the network's block i;
  - the attention weights are dropped at 0.1 in training.
 Different here: any image size, where the patch embeddings there demand the 224 of the training. Attention goes through
-fused kernels and keeps memory linear in the number of positions, with dropout too.
+fused kernels and keeps memory linear in the number of positions, with dropout too. No weight of the original is
+unused, so none is left out.
 """
 import re
 from typing import Dict, Optional, Sequence, Tuple, Union
@@ -76,8 +77,9 @@ class DualStreamBlock(nn.Module):
     """``(N, C, H, W)`` -> the same shape; one half of the channels is the global stream, the other the local one.
 
     The global stream's map is sampled bilinearly onto a smaller grid of the same extent, and back in the end. Nothing
-    is padded for it, whatever the size, so nothing foreign enters; where the pooling divides the map, as for images of
-    a multiple of 32, the samples are the authors'.
+    is padded for it, whatever the size, so nothing foreign enters; for images of a multiple of 32 the samples are the
+    authors'. One exception is Paddle's own: onto a grid of a single row (the last stage, below 128 pixels) it samples
+    the first row, here it is the middle as with any other grid.
 
     Args:
         embed_dims: C, even.
