@@ -12,19 +12,18 @@ import torch
 
 DATA = Path(__file__).parent / 'data'
 
+# the authors' networks at a small depth and width
+COATNET = dict(stem_channels=32, embed_dims=(32, 64, 96, 128), depths=(1, 2, 2, 1))
+VIT = dict(embed_dims=64, depth=4, num_heads=4)
+
 # family -> catalogue row, and arguments, of the backbone that its keys and golden values are for
 FAMILIES = {
-    'coatnet':
-    dict(name='coatnet0', arch=dict(stem_channels=32, embed_dims=(32, 64, 96, 128), depths=(1, 2, 2, 1)), img_size=64),
-    'odconv_resnet18':
-    dict(name='odconv_r18', kernel_num=2),
-    'odconv_resnet50':
-    dict(name='odconv4x_r50'),
-    'odconv_mobilenetv2':
-    dict(name='odconv_mobilenetv2_100', kernel_num=2),
+    'coatnet': dict(name='coatnet0', arch=COATNET, img_size=64),
+    'odconv_resnet18': dict(name='odconv_r18', kernel_num=2),
+    'odconv_resnet50': dict(name='odconv4x_r50'),
+    'odconv_mobilenetv2': dict(name='odconv_mobilenetv2_100', kernel_num=2),
     # trunk: timm's names and values, run without its class token; pyramid: our names, by the formulas of ViTDet
-    'vit':
-    dict(name='vit_b16', arch=dict(embed_dims=64, depth=4, num_heads=4), img_size=64),
+    'vit': dict(name='vit_b16', arch=VIT, img_size=64),
 }
 GOLDEN = [family for family in FAMILIES if (DATA / 'golden' / f'{family}.json').exists()]
 
