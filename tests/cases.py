@@ -8,9 +8,9 @@ ROWS = {row.name: row for row in load_catalogue()}
 # Above this many parameters a network is tested on the meta device alone, for memory and time.
 LARGE = 100e6
 
-# One of the cheapest rows of each class: for properties that do not depend on depth or width.
+# The row of each class that is cheapest for images of one size: for properties that do not depend on depth or width.
 SMALLEST = {}
-for _row in sorted(ROWS.values(), key=lambda row: row.macs):
+for _row in sorted(ROWS.values(), key=lambda row: row.macs / row.input_size**2):
     SMALLEST.setdefault(_row.config['type'], _row.name)
 SMALLEST = tuple(SMALLEST.values())
 
