@@ -13,6 +13,11 @@ from .positions import relative_position_index
 __all__ = ['WindowAttention', 'window_attention', 'window_mask']
 
 
+def _padded(size: Tuple[int, int], window: Tuple[int, int]) -> Tuple[int, int]:
+    """(H, W) up to multiples of (h, w), written so that a compiler with symbols for H and W sees the multiple."""
+    return tuple(-(-length // step) * step for length, step in zip(size, window))
+
+
 def _partition(x: Tensor, window: Tuple[int, int]) -> Tensor:
     """``(N, H, W, C)`` -> ``(N * windows, h * w, C)``; H and W are multiples of the window's (h, w)."""
     (batch, height, width, channels), (h, w) = x.shape, window
@@ -29,7 +34,7 @@ def _merge(x: Tensor, size: Tuple[int, int], window: Tuple[int, int]) -> Tensor:
 
 def _build_mask(size: Tuple[int, int], window: Tuple[int, int], shift: Tuple[int, int], dtype: torch.dtype,
                 device: torch.device) -> Tensor:
-    padded = [length + -length % step for length, step in zip(size, window)]
+    padded = _padded(size, window)
     # where on the map each row and column was before the map was rolled
     y, x = ((torch.arange(length, device=device) + by) % length for length, by in zip(padded, shift))
     # rolled over the seam or not, in either direction: four regions; padding is the fifth, so that it sees itself only
@@ -121,12 +126,12 @@ class WindowAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         size = height, width = x.shape[1:3]
-        window = min(self.window_size, height), min(self.window_size, width)
-        shift = tuple(self.shift_size if length > self.window_size else 0 for length in size)
-        bottom, right = -height % window[0], -width % window[1]
-        padded = height + bottom, width + right
-        if bottom or right:  # a pad of nothing would copy
-            x = F.pad(x, (0, 0, 0, right, 0, bottom))  # (N, H', W', C)
+        longer = [length > self.window_size for length in size]
+        window = tuple(self.window_size if more else length for more, length in zip(longer, size))
+        shift = tuple(self.shift_size if more else 0 for more in longer)
+        padded = _padded(size, window)
+        if padded != tuple(size):  # a pad of nothing would copy
+            x = F.pad(x, (0, 0, 0, padded[1] - width, 0, padded[0] - height))  # (N, H', W', C)
         if any(shift):
             x = x.roll((-shift[0], -shift[1]), (1, 2))
         q, k, v = self.qkv(_partition(x, window)).chunk(3, -1)  # each (N * windows, h * w, C)
