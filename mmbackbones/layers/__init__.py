@@ -1,12 +1,15 @@
 """Primitives: used by two or more models, or a hot path of its own."""
 from .attention import multi_head_attention
+from .bottleneck import Bottleneck
 from .drop_path import drop_path_ramp
 from .dynamic_conv import Attentions, CondConv2d, DyConv2d, DynamicConv2d, ODConv2d, add_temperatures, dynamic_conv2d
+from .map_attention import MapAttention, RelativeMapAttention, convert_map_positions, resize_map_positions
 from .mlp import Mlp
 from .positions import relative_position_index, resize_positions
 from .static_conv import static_conv
 
 __all__ = [
-    'Attentions', 'CondConv2d', 'DyConv2d', 'DynamicConv2d', 'Mlp', 'ODConv2d', 'add_temperatures', 'drop_path_ramp',
-    'dynamic_conv2d', 'multi_head_attention', 'relative_position_index', 'resize_positions', 'static_conv'
+    'Attentions', 'Bottleneck', 'CondConv2d', 'DyConv2d', 'DynamicConv2d', 'MapAttention', 'Mlp', 'ODConv2d',
+    'RelativeMapAttention', 'add_temperatures', 'convert_map_positions', 'drop_path_ramp', 'dynamic_conv2d',
+    'multi_head_attention', 'relative_position_index', 'resize_map_positions', 'resize_positions', 'static_conv'
 ]
