@@ -142,8 +142,8 @@ class RelativeMapAttention(nn.Module):
 def convert_map_positions(state_dict: Dict[str, Tensor]) -> Dict[str, Tensor]:
     """Map the position tables of DogeNet's code onto :class:`MapAttention`'s; the other keys are left alone.
 
-    Its ``rel_w``, ``(1, heads, C / heads, H, 1)``, is the one of the rows and ``rel_h``, ``(1, heads, C / heads, 1, W)``,
-    that of the columns.
+    Its ``rel_w``, ``(1, heads, C / heads, H, 1)``, is the one of the rows, and its ``rel_h``,
+    ``(1, heads, C / heads, 1, W)``, that of the columns.
     """
     names = {'rel_w': 'rows', 'rel_h': 'columns'}
     converted = {}
@@ -160,6 +160,8 @@ def resize_map_positions(state_dict: Dict[str, Tensor], module: nn.Module) -> Di
     resized = dict(state_dict)
     for key, own in module.state_dict().items():
         table = state_dict.get(key)
-        if key.endswith(('.rows', '.columns')) and table is not None and table.dim() == 4 and table.shape[:2] == own.shape[:2]:
+        if not key.endswith(('.rows', '.columns')) or table is None:
+            continue
+        if table.dim() == 4 and table.shape[:2] == own.shape[:2]:
             resized[key] = resize_positions(table, own.shape[2:])
     return resized
