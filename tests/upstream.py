@@ -20,10 +20,10 @@ FAMILIES = {
     'botnet': dict(name='botnet50_l2', arch=dict(depths=(1, 1, 2, 2), attention_stages=(2, 3), position='absolute')),
     'dogenet': dict(name='dogenet26', arch=dict(depths=(1, 1, 1, 2), attention='full', attention_stages=(2, 3))),
     'dogex': dict(name='dogex26', arch=dict(depths=(1, 1, 1, 1), attention='reduced', attention_stages=(2, 3))),
-    'shibax': dict(
-        name='shibax26', arch=dict(depths=(1, 1, 1, 1), attention='separable_product', attention_stages=(2, 3))),
-    'shiba': dict(
-        name='shiba26', arch=dict(depths=(1, 2, 1, 1), attention='separable_sum', attention_stages=(0, 1, 2, 3))),
+    'shibax':
+    dict(name='shibax26', arch=dict(depths=(1, 1, 1, 1), attention='separable_product', attention_stages=(2, 3))),
+    'shiba':
+    dict(name='shiba26', arch=dict(depths=(1, 2, 1, 1), attention='separable_sum', attention_stages=(0, 1, 2, 3))),
 }
 GOLDEN = [family for family in FAMILIES if (DATA / 'golden' / f'{family}.json').exists()]
 
