@@ -21,14 +21,14 @@ def _to_tokens(x: Tensor, num_heads: int) -> Tensor:
     return x.flatten(2).transpose(1, 2).contiguous().unflatten(-1, (num_heads, -1))
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor, scale: float, size: Tuple[int, int]) -> Tensor:
+def _attend(q: Tensor, k: Tensor, v: Tensor, scale: float, like: Tensor) -> Tensor:
     """Attention of tokens, as a map.
 
     Args:
         q, k: ``(N, H * W, heads, D)``.
         v: ``(N, H * W, heads, d)``, d <= D.
         scale: of the scores.
-        size: ``(H, W)``.
+        like: ``(N, C, H, W)``, a map whose size and memory format the result has.
 
     Returns:
         Tensor: ``(N, heads * d, H, W)``.
@@ -38,7 +38,8 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, scale: float, size: Tuple[int, int]
         v = F.pad(v, (0, q.shape[-1] - dims))
     out = multi_head_attention(q.flatten(2), k.flatten(2), v.flatten(2), num_heads, scale=scale)  # (N, L, heads * D)
     out = out.unflatten(-1, (num_heads, -1))[..., :dims].flatten(2)  # (N, L, heads * d)
-    return out.transpose(1, 2).unflatten(2, size)
+    layout = torch.channels_last if like.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
+    return out.transpose(1, 2).unflatten(2, like.shape[-2:]).contiguous(memory_format=layout)
 
 
 class MapAttention(nn.Module):
@@ -69,13 +70,12 @@ class MapAttention(nn.Module):
         self.columns = nn.Parameter(torch.randn(1, channels, 1, size[1]))
 
     def forward(self, x: Tensor) -> Tensor:
-        height, width = size = tuple(x.shape[-2:])
+        height, width = x.shape[-2:]
         positions = resize_positions(self.rows, (height, 1)) + resize_positions(self.columns, (1, width))
-        q, k, v, r = (
-            _to_tokens(tokens, self.num_heads)
-            for tokens in (self.query(x), self.key(x), self.value(x), positions))  # (N or 1, L, heads, d), L = H * W
+        maps = self.query(x), self.key(x), self.value(x), positions
+        q, k, v, r = (_to_tokens(part, self.num_heads) for part in maps)  # (N or 1, L, heads, d), L = H * W
         r = r.to(q.dtype).expand_as(q)
-        return _attend(torch.cat((q, r), -1), torch.cat((k, q), -1), v, 1., size)
+        return _attend(torch.cat((q, r), -1), torch.cat((k, q), -1), v, 1., x)
 
 
 class RelativeMapAttention(nn.Module):
@@ -118,31 +118,29 @@ class RelativeMapAttention(nn.Module):
         y, x = (torch.arange(size, device=q.device) for size in (height, width))
         rows = rows[:, y - y[:, None] + height - 1].to(q.dtype)  # (d, H of the query, H of the key)
         columns = columns[:, x - x[:, None] + width - 1].to(q.dtype)  # (d, W of the query, W of the key)
-        logits = torch.cat(
-            (torch.einsum('nhdyx,dyk->nyxhk', q, rows), torch.einsum('nhdyx,dxk->nyxhk', q, columns)), -1)
-        return logits.flatten(1, 2)
+        to_rows = torch.einsum('nhdyx,dyk->nyxhk', q, rows)  # (N, H, W, heads, H)
+        to_columns = torch.einsum('nhdyx,dxk->nyxhk', q, columns)  # (N, H, W, heads, W)
+        return torch.cat((to_rows, to_columns), -1).flatten(1, 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        height, width = size = tuple(x.shape[-2:])
+        height, width = x.shape[-2:]
         query = self.query(x)
-        q, k, v = (
-            _to_tokens(tokens, self.num_heads)
-            for tokens in (query, self.key(x), self.value(x)))  # (N, L, heads, d), L = H * W
+        maps = query, self.key(x), self.value(x)
+        q, k, v = (_to_tokens(part, self.num_heads) for part in maps)  # (N, L, heads, d), L = H * W
         scale = q.shape[-1]**-0.5
         padding = -(q.shape[-1] + height + width) % self.alignment
-        one_hot = torch.cat(
-            (torch.eye(height, dtype=k.dtype, device=k.device).repeat_interleave(width, 0),
-             torch.eye(width, dtype=k.dtype, device=k.device).repeat(height, 1)), -1)  # (L, H + W)
-        one_hot = one_hot[None, :, None].expand(*k.shape[:3], -1)
+        row, column = (torch.eye(count, dtype=k.dtype, device=k.device) for count in (height, width))
+        one_hot = torch.cat((row.repeat_interleave(width, 0), column.repeat(height, 1)), -1)  # (L, H + W)
+        one_hot = one_hot[None, :, None].expand(*k.shape[:3], -1)  # (N, L, heads, H + W)
         q = F.pad(torch.cat((q, self._offset_logits(query).to(q.dtype)), -1), (0, padding))
         k = F.pad(torch.cat((k, one_hot), -1), (0, padding))
-        return _attend(q, k, v, scale, size)
+        return _attend(q, k, v, scale, x)
 
 
 def convert_map_positions(state_dict: Dict[str, Tensor]) -> Dict[str, Tensor]:
     """Map the position tables of DogeNet's code onto :class:`MapAttention`'s; the other keys are left alone.
 
-    Its ``rel_w``, ``(1, heads, C / heads, H, 1)``, is the one of the rows, and its ``rel_h``,
+    Its ``rel_w``, ``(1, heads, C / heads, H, 1)``, is the one of the rows, and ``rel_h``,
     ``(1, heads, C / heads, 1, W)``, that of the columns.
     """
     names = {'rel_w': 'rows', 'rel_h': 'columns'}
@@ -160,8 +158,8 @@ def resize_map_positions(state_dict: Dict[str, Tensor], module: nn.Module) -> Di
     resized = dict(state_dict)
     for key, own in module.state_dict().items():
         table = state_dict.get(key)
-        if not key.endswith(('.rows', '.columns')) or table is None:
+        if table is None or not key.endswith(('.rows', '.columns')):
             continue
-        if table.dim() == 4 and table.shape[:2] == own.shape[:2]:
+        if table.dim() == 4 and table.shape[:2] == own.shape[:2]:  # anything else is for strict loading to refuse
             resized[key] = resize_positions(table, own.shape[2:])
     return resized

@@ -7,9 +7,10 @@ Different here: no classifier inside; position terms are interpolated, so that a
 the authors' tables are for one size; at an odd size the pooling behind a strided attention averages what is left at the
 border, so that maps are as large as a strided convolution's.
 
-``50`` is the paper's: relative position terms, scores divided by sqrt(d), and nothing else changed in ResNet-50.
-``50_l1`` attends in the same three blocks and yet is another network: its position terms are absolute (one of the row
-plus one of the column), the scores are not scaled, and queries, keys, values and shortcuts have biases.
+``50`` is the paper's: relative position terms, scores divided by sqrt(d), and nothing else changed in ResNet-50. (Ports
+of the authors' gist have a ReLU in the shortcut of the first attention block too; the paper has none.) ``50_l1``
+attends in the same three blocks and yet is another network: its position terms are absolute (one of the row plus one of
+the column), the scores are not scaled, and queries, keys, values and shortcuts have biases.
 """
 from typing import Dict, Optional, Sequence, Union
 
