@@ -60,12 +60,6 @@ FAMILIES = {
     dict(name='dogenet26', arch=dict(depths=(1, 1, 1, 2), attention='full', attention_stages=(2, 3))),
     'dogex':
     dict(name='dogex26', arch=dict(depths=(1, 1, 1, 1), attention='reduced', attention_stages=(2, 3))),
-    'odconv_resnet18': dict(name='odconv_r18', kernel_num=2),
-    'odconv_resnet50': dict(name='odconv4x_r50'),
-    'odconv_mobilenetv2': dict(name='odconv_mobilenetv2_100', kernel_num=2),
-    'botnet': dict(name='botnet50_l2', arch=dict(depths=(1, 1, 2, 2), attention_stages=(2, 3), position='absolute')),
-    'dogenet': dict(name='dogenet26', arch=dict(depths=(1, 1, 1, 2), attention='full', attention_stages=(2, 3))),
-    'dogex': dict(name='dogex26', arch=dict(depths=(1, 1, 1, 1), attention='reduced', attention_stages=(2, 3))),
     'shibax':
     dict(name='shibax26', arch=dict(depths=(1, 1, 1, 1), attention='separable_product', attention_stages=(2, 3))),
     'shiba':
