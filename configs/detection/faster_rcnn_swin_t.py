@@ -4,7 +4,7 @@
 #
 # Meant for 8 GPUs x 2 images = batch 16, which the learning rate 0.0001 is for; 12 epochs. On another number of GPUs
 # add --auto-scale-lr.
-# Expected: no result is published. Parameters: ?.
+# Expected: no result is published. Parameters: 45.15M.
 # Without --backbone-weights everything trains from random weights. The authors' ImageNet weights, linked in the README
 # of microsoft/Swin-Transformer, load as they are; they publish them without a norm for the finer maps, which start as
 # new.

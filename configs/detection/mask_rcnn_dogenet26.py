@@ -4,7 +4,7 @@
 #
 # Meant for 8 GPUs x 2 images = batch 16, which the learning rate 0.02 is for; 12 epochs. On another number of GPUs add
 # --auto-scale-lr.
-# Expected: no result is published. Parameters: ?.
+# Expected: no result is published. Parameters: 21.62M.
 # Everything trains from random weights: no pretrained ones are published.
 _base_ = 'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py'
 

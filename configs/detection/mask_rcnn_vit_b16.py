@@ -5,7 +5,7 @@
 # Meant for 8 GPUs x 8 images = batch 64, which the learning rate 0.0001 is for; 25 epochs of four passes over the data.
 # On another number of GPUs add --auto-scale-lr.
 # Expected: no result is published for this network; ViTDet's recipe. Its 51.6 box AP and 45.9 mask AP are with relative
-# positions, more layers in the heads and norms in them. Parameters: ?.
+# positions, more layers in the heads and norms in them. Parameters: 108.90M.
 # Without --backbone-weights everything trains from random weights. Those of MAE (mae_pretrain_vit_base.pth, README of
 # facebookresearch/mae), or of timm's vit_base_patch16_224, load as they are.
 _base_ = ['mmdet::_base_/models/mask-rcnn_r50_fpn.py', 'mmdet::common/lsj-100e_coco-instance.py']

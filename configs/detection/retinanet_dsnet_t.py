@@ -4,7 +4,7 @@
 #
 # Meant for 8 GPUs x 2 images = batch 16, which the learning rate 0.0001 is for; 12 epochs. On another number of GPUs
 # add --auto-scale-lr.
-# Expected: no result is published. Parameters: ?.
+# Expected: no result is published. Parameters: 20.27M.
 # The authors have released no code for detection: optimizer and schedule are those of Swin's detectors, and the neck is
 # an FPN, not the paper's of two streams.
 # Without --backbone-weights everything trains from random weights. PaddleClas' ImageNet weights
