@@ -60,7 +60,12 @@ param_scheduler = [
 ]
 default_hooks = dict(logger=dict(interval=10), checkpoint=dict(by_epoch=False, interval={iterations}))
 log_processor = dict(by_epoch=False, window_size=10)
+custom_hooks = {hooks}
 """
+
+# From random weights the papers of dynamic convolution anneal the temperature; here over the first half, in epochs of
+# four iterations.
+ANNEALING = [dict(type='mmbackbones.TemperatureAnnealingHook', epochs=ITERATIONS // 2 // 4)]
 
 
 def take_images(data_root: Path, target: Path) -> None:
@@ -84,7 +89,11 @@ def fit(network: str, data_root: Path, work_dir: Path) -> dict:
     config = work_dir / f'{network}.py'
     config.write_text(
         CONFIG.format(
-            base=str(BASE), backbone=NETWORKS[network], annotations=str(annotations.resolve()), iterations=ITERATIONS))
+            base=str(BASE),
+            backbone=NETWORKS[network],
+            annotations=str(annotations.resolve()),
+            iterations=ITERATIONS,
+            hooks=ANNEALING if network.startswith('odconv') else []))
     start = time.time()
     with subprocess.Popen([
             sys.executable, ROOT / 'tools' / 'train.py', config, '--work-dir', work_dir / network, '--data-root',

@@ -1,16 +1,19 @@
 """Checkpoints, read safely and loaded strictly.
 
 Reading: only tensors, plain containers and the few classes that MMEngine's own training checkpoints hold are
-unpickled; a file with anything else in it is refused before any of it runs.
+unpickled; a file with anything else in it is refused before any of it runs. PaddlePaddle's files are read likewise.
 Loading: every key and every shape must match; what may be absent is listed here or by the caller, never guessed.
 """
 import os
 import pickle
 from typing import Callable, Dict, Iterable, List, Mapping, Optional
+from urllib.parse import urlsplit
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from .paddle_weights import read_pdparams
 
 __all__ = ['CheckpointError', 'extract_state_dict', 'load_strictly', 'read_checkpoint', 'use_safe_loading']
 
@@ -46,12 +49,21 @@ def _allowed_globals() -> list:
     ]
 
 
+def _fetch(url: str) -> str:
+    """Download into torch hub's cache what is not there yet. Returns the file."""
+    file = os.path.join(torch.hub.get_dir(), 'checkpoints', os.path.basename(urlsplit(url).path))
+    if not os.path.exists(file):
+        os.makedirs(os.path.dirname(file), exist_ok=True)
+        torch.hub.download_url_to_file(url, file)
+    return file
+
+
 def read_checkpoint(path: str, map_location: str = 'cpu') -> dict:
     """Read a checkpoint file or address without executing anything in it.
 
     Args:
         path: a local file, an ``http(s)://`` address (kept in torch hub's cache) or an address of MMEngine's such as
-            ``torchvision://resnet50``.
+            ``torchvision://resnet50``. A name that ends in ``.pdparams`` is taken for PaddlePaddle's format.
         map_location: where the tensors go.
 
     Returns:
@@ -61,7 +73,11 @@ def read_checkpoint(path: str, map_location: str = 'cpu') -> dict:
         CheckpointError: it names the file and what is wrong: missing, broken, or holding code.
     """
     path = os.fspath(path)
-    if path.startswith(('http://', 'https://')):
+    remote = path.startswith(('http://', 'https://'))
+    paddle = (urlsplit(path).path if remote else path).endswith('.pdparams')
+    if remote and paddle:
+        path = _fetch(path)
+    elif remote:
         return torch.hub.load_state_dict_from_url(path, map_location=map_location, weights_only=True)
     if '://' in path:
         from mmengine.runner import CheckpointLoader
@@ -70,7 +86,10 @@ def read_checkpoint(path: str, map_location: str = 'cpu') -> dict:
         raise CheckpointError(f'checkpoint {path}: no such file (looked from {os.getcwd()})')
     torch.serialization.add_safe_globals(_allowed_globals())
     try:
-        checkpoint = torch.load(path, map_location=map_location, weights_only=True)
+        if paddle:
+            checkpoint = read_pdparams(path, map_location)
+        else:
+            checkpoint = torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
         # torch's own message ends in advice to turn the check off; its first sentence says which global it met
         reason = str(error).replace('\n', ' ').split('. ')
@@ -80,7 +99,8 @@ def read_checkpoint(path: str, map_location: str = 'cpu') -> dict:
             f'({met}). If it comes from a source that you trust, open it there and save its '
             f'state_dict alone.') from None
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f'checkpoint {path} is broken or not a PyTorch checkpoint: {error}') from error
+        raise CheckpointError(f'checkpoint {path} is broken or not a {"PaddlePaddle" if paddle else "PyTorch"} '
+                              f'checkpoint: {error}') from error
     if not isinstance(checkpoint, Mapping):
         raise CheckpointError(f'checkpoint {path} holds a {type(checkpoint).__name__}, expected a dict of weights')
     return checkpoint

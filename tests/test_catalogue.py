@@ -57,9 +57,9 @@ def test_figures_are_the_published_ones_or_the_note_says_how_far_they_differ():
     lines, unsaid = [f'{"":26}{"counted":>10}{"published":>11}{"difference":>12}'], []
     for name, row in ROWS.items():
         # the published ResNet-50 and -101 of these papers have the stride in the 1x1 convolution
-        style = dict(style='caffe') if row.config.get('depth', 0) >= 50 and 'style' in row.note else {}
-        for what, published, counted in zip(('params', 'MACs'), (row.paper_params, row.paper_macs),
-                                            count(name, **style)):
+        caffe = row.config.get('depth', 0) >= 50 and 'style=caffe' in row.note
+        figures = count(name, style='caffe') if caffe else (row.params, row.macs)
+        for what, published, counted in zip(('params', 'MACs'), (row.paper_params, row.paper_macs), figures):
             if published is None or as_printed(counted, published) == published:
                 continue
             value = float(published.rstrip('GM')) * UNITS[published[-1] if published[-1] in UNITS else 'M']

@@ -220,8 +220,8 @@ def test_header_has_the_command_and_its_batch(path):
     assert re.search(r'^# Expected: .', header[0], re.MULTILINE)
 
 
-# backbone -> optimizer, weight decay, learning rates of R-CNNs and of RetinaNet. Published for ODConv, Swin, PVT and, in
-# another detector, ViT; ResNet's are MMDetection's, and the rest has those of its kind.
+# backbone -> optimizer, weight decay, learning rates of R-CNNs and of RetinaNet: published for ODConv, Swin, PVT and ViT
+# (ViTDet); the rest has those of its kind.
 SGD, SWIN, PVT = ('SGD', 1e-4, 0.02, 0.01), ('AdamW', 0.05, 1e-4, 1e-4), ('AdamW', 1e-4, 2e-4, 1e-4)
 RECIPES = {
     **dict.fromkeys(['ResNet', 'MobileNetV2', 'ODConvResNet', 'ODConvMobileNetV2', 'BoTNet', 'DogeNet'], SGD),
@@ -229,7 +229,7 @@ RECIPES = {
     **dict.fromkeys(['PyramidVisionTransformer', 'PyramidVisionTransformerV2'], PVT),
     'VisionTransformer': ('AdamW', 0.1, 1e-4, 1e-4),
 }  # yapf: disable
-# epochs -> at which the rate falls; 25 of four passes each
+# epochs -> at which the rate falls; 25 are of four passes each, and 273 are YOLOv3's
 MILESTONES = {12: [8, 11], 25: [22, 24], 36: [27, 33], 273: [218, 246]}
 
 

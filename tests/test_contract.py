@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 import torch
-from cases import LARGE, ROWS, SMALLEST, build
+from cases import LARGE, ROWS, SMALLEST, build, build_small
 from torch.nn.modules.batchnorm import _BatchNorm
 
 
@@ -50,11 +50,11 @@ def test_trains_with_a_finite_gradient_for_every_parameter(name):
 
 @pytest.mark.parametrize('name', SMALLEST)
 def test_any_choice_of_outputs_leaves_no_dead_parameter(name):
-    full = build(name).eval()
+    full = build_small(name).eval()
     x = torch.randn(2, 3, 64, 64)
     maps = full(x)
     for out_indices, expected in ((0, (0, )), (-1, (3, )), ((1, 2), (1, 2)), ((0, -2), (0, 2)), ([1, 3], (1, 3))):
-        backbone = build(name, out_indices=out_indices).eval()
+        backbone = build_small(name, out_indices=out_indices).eval()
         assert backbone.out_indices == expected
         assert backbone.out_channels == tuple(full.out_channels[i] for i in expected)
         assert backbone.out_strides == tuple(full.out_strides[i] for i in expected)
@@ -78,7 +78,7 @@ def test_any_choice_of_outputs_leaves_no_dead_parameter(name):
 ])  # yapf: disable
 def test_bad_arguments_are_named(name, arguments, message):
     with pytest.raises(ValueError, match=message):
-        build(name, **arguments).init_weights()
+        build_small(name, **arguments).init_weights()
 
 
 @pytest.mark.parametrize('name, arguments, message', [
@@ -96,13 +96,13 @@ def test_unknown_variants_are_answered_with_the_choices(name, arguments, message
 @pytest.mark.parametrize('name', SMALLEST)
 def test_unknown_arguments_are_refused(name):
     with pytest.raises(TypeError, match='num_eyes'):
-        build(name, num_eyes=3)
+        build_small(name, num_eyes=3)
 
 
 @pytest.mark.parametrize('name', SMALLEST)
 def test_freezing_stops_gradients_and_statistics_and_only_there(name):
     for frozen_stages in (-1, 0, 2):
-        backbone = build(name, frozen_stages=frozen_stages)
+        backbone = build_small(name, frozen_stages=frozen_stages)
         frozen = () if frozen_stages < 0 else backbone.stem_names + backbone.stage_names[:frozen_stages]
         before = copy.deepcopy(backbone.state_dict())
         assert backbone.train() is backbone and backbone.eval() is backbone
@@ -117,7 +117,7 @@ def test_freezing_stops_gradients_and_statistics_and_only_there(name):
 
 @pytest.mark.parametrize('name', SMALLEST)
 def test_norm_eval_keeps_the_statistics_and_trains_the_rest(name):
-    backbone = nudge_norms(build(name, norm_eval=True)).train()
+    backbone = nudge_norms(build_small(name, norm_eval=True)).train()
     before = copy.deepcopy(backbone.state_dict())
     maps = backbone(torch.randn(1, 3, 64, 64))  # one image is enough: no statistics are taken
     scalar(maps).backward()
@@ -128,8 +128,8 @@ def test_norm_eval_keeps_the_statistics_and_trains_the_rest(name):
 @pytest.mark.parametrize('name', SMALLEST)
 def test_checkpointing_changes_memory_and_nothing_else(name):
     torch.manual_seed(0)
-    plain = build(name).double()
-    saving = build(name, with_cp=True).double()
+    plain = build_small(name).double()
+    saving = build_small(name, with_cp=True).double()
     saving.load_state_dict(plain.state_dict())
     x = torch.randn(2, 3, 64, 64, dtype=torch.float64)
     results = []
@@ -155,19 +155,20 @@ def test_checkpointing_changes_memory_and_nothing_else(name):
 
 @pytest.mark.parametrize('name', SMALLEST)
 def test_copies_pickles_and_channels_last_give_the_same_maps(name):
-    backbone = nudge_norms(build(name)).eval()
+    backbone = nudge_norms(build_small(name)).eval()
     x = torch.randn(2, 3, 64, 80)
     maps = backbone(x)
     for other in (copy.deepcopy(backbone), pickle.loads(pickle.dumps(backbone))):
         assert all(torch.equal(a, b) for a, b in zip(maps, other(x)))
     for a, b in zip(maps, backbone(x.to(memory_format=torch.channels_last))):
-        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3)
+        # without statistics of their own, residual networks grow large in evaluation, and with them the rounding
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3 * max(1, a.abs().max().item()))
 
 
 @pytest.mark.parametrize('name', SMALLEST)
 def test_autocast_gives_close_maps_and_gradients(name):
     torch.manual_seed(0)
-    backbone = build(name)
+    backbone = build_small(name)
     x = torch.randn(4, 3, 32, 32)  # small: without hardware for it, bfloat16 is slow
     with torch.autocast('cpu', torch.bfloat16):
         maps = backbone(x)
@@ -182,7 +183,7 @@ def test_autocast_gives_close_maps_and_gradients(name):
 @pytest.mark.parametrize('name', SMALLEST)
 def test_exports_and_compiles_without_a_graph_break(name):
     torch._dynamo.reset()  # its limit of recompilations counts those of other tests
-    backbone = nudge_norms(build(name, out_indices=(0, 1))).eval()  # half a network: tracing is slow
+    backbone = nudge_norms(build_small(name, out_indices=(0, 1))).eval()  # half a network: tracing is slow
     x = torch.randn(2, 3, 64, 64)
     maps = backbone(x)
     exported = torch.export.export(backbone, (x, )).module()

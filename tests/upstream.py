@@ -12,11 +12,49 @@ import torch
 
 DATA = Path(__file__).parent / 'data'
 
+_PVT = dict(embed_dims=(16, 32, 80, 128), depths=(2, 1, 2, 1), num_heads=(1, 2, 5, 8), mlp_ratios=(8, 8, 4, 4))
+CONV2FORMER = dict(form='paper', embed_dims=16, depths=(1, 1, 2, 1), kernel_size=7, mlp_ratio=4)
+CONV2FORMER_CIFAR = dict(CONV2FORMER, form='cifar', kernel_size=11, mlp_ratio=2)
+
 # family -> catalogue row, and arguments, of the backbone that its keys and golden values are for
 FAMILIES = {
+    'odconv_resnet18':
+    dict(name='odconv_r18', kernel_num=2),
+    'odconv_resnet50':
+    dict(name='odconv4x_r50'),
+    'odconv_mobilenetv2':
+    dict(name='odconv_mobilenetv2_100', kernel_num=2),
+    'swin':
+    dict(name='swin_t', arch=dict(embed_dims=16, depths=(2, 2, 2, 2), num_heads=(1, 2, 4, 8)), window_size=3),
+    'pvt':
+    dict(name='pvt_t', arch=dict(**_PVT, sr_ratios=(8, 4, 2, 1))),
+    'pvt_small':
+    dict(name='pvt_s'),
+    'pvt_v2':
+    dict(name='pvtv2_b0', arch=dict(**_PVT, sr_ratios=(8, 4, 2, 1), pool_size=None)),
+    'pvt_v2_li':
+    dict(name='pvtv2_b2_li', arch=dict(**_PVT, sr_ratios=(1, 1, 1, 1), pool_size=7)),
+    'pvt_v2_b2':
+    dict(name='pvtv2_b2'),
+    'dsnet':
+    dict(name='dsnet_t', arch=dict(embed_dims=(16, 32, 64, 64), depths=(1, 1, 2, 1), num_heads=(1, 2, 2, 4))),
+    'dsnet_tiny':
+    dict(name='dsnet_t'),
+    'conv2former':
+    dict(name='conv2former_n', arch=CONV2FORMER, output_norm=False),
+    # founding document 003's code, its three finer maps through a layer norm that has learnt nothing
+    'conv2former_cifar':
+    dict(name='conv2former_n_cifar', arch=CONV2FORMER_CIFAR),
+    'coatnet':
+    dict(name='coatnet0', arch=dict(stem_channels=32, embed_dims=(32, 64, 96, 128), depths=(1, 2, 2, 1)), img_size=64),
+    # trunk: timm's names and values, run without its class token; pyramid: our names, by the formulas of ViTDet
+    'vit':
+    dict(name='vit_b16', arch=dict(embed_dims=64, depth=4, num_heads=4), img_size=64),
     'odconv_resnet18': dict(name='odconv_r18', kernel_num=2),
     'odconv_resnet50': dict(name='odconv4x_r50'),
     'odconv_mobilenetv2': dict(name='odconv_mobilenetv2_100', kernel_num=2),
+    'dsnet': dict(name='dsnet_t', arch=dict(embed_dims=(16, 32, 64, 64), depths=(1, 1, 2, 1), num_heads=(1, 2, 2, 4))),
+    'dsnet_tiny': dict(name='dsnet_t'),
 }
 GOLDEN = [family for family in FAMILIES if (DATA / 'golden' / f'{family}.json').exists()]
 
@@ -31,7 +69,7 @@ def seeded_tensor(name: str, shape: tuple) -> torch.Tensor:
     # no period is shared between two tensors
     start, step = zlib.crc32(name.encode()) % 997, 1 + zlib.crc32(name[::-1].encode()) % 89 / 97
     wave = torch.sin(start + step * torch.arange(count, dtype=torch.float64)).view(shape)
-    if name.endswith('running_var'):
+    if name.endswith(('running_var', '_variance')):
         return 1 + 0.5 * wave
     if len(shape) < 2:  # norms and biases
         return 0.2 * wave + (1 if name.endswith('weight') else 0)

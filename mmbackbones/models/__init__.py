@@ -1,10 +1,17 @@
 """One file per backbone family."""
 from ._base import BaseBackbone
 from .cls_neck import PooledDropout, PooledNorm
+from .coatnet import CoAtNet
+from .conv2former import Conv2Former
+from .dsnet import DSNet
 from .dynamic_mobilenetv2 import CondConvMobileNetV2, DyConvMobileNetV2, ODConvMobileNetV2
 from .dynamic_resnet import CondConvResNet, DyConvResNet, ODConvResNet
+from .pvt import PyramidVisionTransformer, PyramidVisionTransformerV2
+from .swin import SwinTransformer
+from .vit import VisionTransformer
 
 __all__ = [
-    'BaseBackbone', 'CondConvMobileNetV2', 'CondConvResNet', 'DyConvMobileNetV2', 'DyConvResNet', 'ODConvMobileNetV2',
-    'ODConvResNet', 'PooledDropout', 'PooledNorm'
+    'BaseBackbone', 'CoAtNet', 'CondConvMobileNetV2', 'CondConvResNet', 'Conv2Former', 'DSNet', 'DyConvMobileNetV2',
+    'DyConvResNet', 'ODConvMobileNetV2', 'ODConvResNet', 'PooledDropout', 'PooledNorm', 'PyramidVisionTransformer',
+    'PyramidVisionTransformerV2', 'SwinTransformer', 'VisionTransformer'
 ]

@@ -1,0 +1,276 @@
+"""Vision transformer with a simple feature pyramid, so that it too feeds a detector.
+
+Papers: "An Image is Worth 16x16 Words: Transformers for Image Recognition at Scale", Dosovitskiy et al., ICLR 2021;
+"Exploring Plain Vision Transformer Backbones for Object Detection" (ViTDet), Li et al., ECCV 2022.
+Origin of the design: vit_base_patch16_224 and its larger ones of timm 1.0.31 (models/vision_transformer.py,
+Apache-2.0), whose names the weights of MAE and of most others have too; the pyramid of detectron2 (projects/ViTDet).
+Different here:
+ - No class token, as in ViTDet. In a pretrained classifier the patches attend to it as well, so the maps of its weights
+   differ slightly from those beside a token; fine-tuning makes up for it.
+ - Every block attends globally. ViTDet confines most blocks to windows to save memory; fused attention needs memory
+   linear in the 4,200 patches of 800 x 1333, and without windows the pretrained function stays what it was.
+ - The last norm, which ViTDet leaves out, is kept: a neck behind it expects maps of a common size.
+ - Strides 4, 8, 16, 32 by ViTDet's transposed convolutions and pooling; the 1x1 and 3x3 convolutions behind them, to
+   256 channels, are those of the detector's FPN.
+ - An image whose sides are no multiples of 16 is padded with zeros; each patch has at least one pixel of the image.
+"""
+import math
+import re
+from typing import Dict, Optional, Sequence, Tuple, Union
+
+import torch
+import torch.nn.functional as F
+from mmcv.cnn import build_norm_layer
+from mmcv.cnn.bricks.drop import DropPath
+from torch import Tensor, nn
+
+from ..layers import Mlp, drop_path_ramp, multi_head_attention, resize_positions
+from ..registry import MODELS
+from ._base import BaseBackbone, choose_arch
+
+__all__ = ['VisionTransformer', 'convert_state_dict']
+
+PATCH_SIZE = 16
+NUM_STAGES = 4
+
+
+class PatchEmbed(nn.Module):
+    """Project patches of 16x16 and add their positions. ``(N, 3, H, W)`` -> ``(N, ceil(H / 16), ceil(W / 16), C)``.
+
+    Args:
+        embed_dims: C.
+        table_size: sides, in patches, of the table of positions, which other images interpolate.
+    """
+
+    def __init__(self, embed_dims: int, table_size: int):
+        super().__init__()
+        self.proj = nn.Conv2d(3, embed_dims, PATCH_SIZE, PATCH_SIZE)
+        self.pos_embed = nn.Parameter(torch.empty(1, embed_dims, table_size, table_size))
+
+    def forward(self, x: Tensor) -> Tensor:
+        bottom, right = (-size % PATCH_SIZE for size in x.shape[-2:])
+        if bottom or right:
+            x = F.pad(x, (0, right, 0, bottom))
+        x = self.proj(x)
+        x = x + resize_positions(self.pos_embed, x.shape[-2:])
+        return x.permute(0, 2, 3, 1)  # (N, H / 16, W / 16, C)
+
+
+class Attention(nn.Module):
+    """Global self-attention. ``(N, H, W, C)`` -> the same."""
+
+    def __init__(self, embed_dims: int, num_heads: int):
+        super().__init__()
+        self.num_heads = num_heads
+        self.qkv = nn.Linear(embed_dims, 3 * embed_dims)
+        self.proj = nn.Linear(embed_dims, embed_dims)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.qkv(x.flatten(1, 2)).chunk(3, -1)  # (N, H * W, C) each
+        return self.proj(multi_head_attention(q, k, v, self.num_heads)).view_as(x)
+
+
+class Block(nn.Module):
+    """Attention and a perceptron, each with norm first and a shortcut. ``(N, H, W, C)`` -> the same."""
+
+    def __init__(self, embed_dims: int, num_heads: int, drop_path_rate: float, norm_cfg: dict):
+        super().__init__()
+        self.norm1 = build_norm_layer(norm_cfg, embed_dims)[1]
+        self.attn = Attention(embed_dims, num_heads)
+        self.norm2 = build_norm_layer(norm_cfg, embed_dims)[1]
+        self.mlp = Mlp(embed_dims, 4 * embed_dims)
+        self.drop_path = DropPath(drop_path_rate)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.drop_path(self.attn(self.norm1(x)))
+        return x + self.drop_path(self.mlp(self.norm2(x)))
+
+
+class ChannelNorm(nn.LayerNorm):
+    """Layer norm over the channels of every pixel. ``(N, C, H, W)`` -> the same."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)  # (N, H, W, C) inside
+
+
+def pyramid_level(index: int, channels: int) -> nn.Module:
+    """Bring the map of stride 16 to stride ``4 * 2**index`` (ViTDet, figure 2 and its appendix).
+
+    Returns:
+        nn.Module: ``(N, C, H, W)`` -> ``(N, C / 4, 4 H, 4 W)``, ``(N, C / 2, 2 H, 2 W)``, the same, or
+        ``(N, C, ceil(H / 2), ceil(W / 2))``.
+    """
+    if index == 0:
+        return nn.Sequential(
+            nn.ConvTranspose2d(channels, channels // 2, 2, 2), ChannelNorm(channels // 2, eps=1e-6), nn.GELU(),
+            nn.ConvTranspose2d(channels // 2, channels // 4, 2, 2))
+    if index == 1:
+        return nn.Sequential(nn.ConvTranspose2d(channels, channels // 2, 2, 2))
+    return nn.Identity() if index == 2 else nn.MaxPool2d(2, ceil_mode=True)
+
+
+def convert_state_dict(state_dict: Dict[str, Tensor]) -> Dict[str, Tensor]:
+    """Map weights of timm's and MAE's layout, or of MMPretrain's, onto ours.
+
+    Blocks go to four stages of equal depth, so that those of a whole network must be there. Dropped: the class token
+    ``cls_token`` and its position, and what is behind the trunk: ``head``, ``pre_logits``, ``fc_norm`` (a norm of the
+    pooled vector, which the backbone has not), MAE's ``mask_token`` and ``decoder_*``.
+    """
+    dropped = ('cls_token', 'head.', 'pre_logits.', 'fc_norm.', 'mask_token', 'decoder_')
+    # MMPretrain's names -> timm's
+    renamed = {
+        'patch_embed.projection.': 'patch_embed.proj.',
+        '.ffn.layers.0.0.': '.mlp.fc1.',
+        '.ffn.layers.1.': '.mlp.fc2.',
+        '.ln1.': '.norm1.',
+        '.ln2.': '.norm2.',
+    }
+    blocks = [re.match(r'(?:blocks|layers)\.(\d+)\.', key) for key in state_dict]
+    depth = 1 + max((int(match[1]) for match in blocks if match), default=0)
+    weights = {}
+    for key, value in state_dict.items():
+        if key.startswith(dropped):
+            continue
+        if key == 'pos_embed' and value.dim() == 3:
+            key, value = 'patch_embed.pos_embed', _position_map(value)
+        if key.startswith('ln1.'):
+            key = key.replace('ln1.', 'norm.')
+        for theirs, ours in renamed.items():
+            key = key.replace(theirs, ours)
+        match = re.match(r'(?:blocks|layers)\.(\d+)\.', key)
+        if match:
+            stage, block = divmod(int(match[1]), max(depth // NUM_STAGES, 1))
+            key = f'layer{stage + 1}.{block}.{key[match.end():]}'
+        weights[key] = value
+    return weights
+
+
+def _position_map(table: Tensor) -> Tensor:
+    """``(1, L, C)`` of a square image, or ``(1, 1 + L, C)`` with a class token's before -> ``(1, C, sqrt L, sqrt L)``.
+
+    Anything else is returned as it is, for strict loading to name its shape.
+    """
+    for positions in (table, table[:, 1:]):
+        side = math.isqrt(positions.shape[1])
+        if side**2 == positions.shape[1]:
+            return positions.transpose(1, 2).unflatten(2, (side, side))
+    return table
+
+
+@MODELS.register_module()
+class VisionTransformer(BaseBackbone):
+    """Plain vision transformer; its maps of strides 4, 8, 16, 32 are all made of the last block's (ViTDet).
+
+    Its stages, which ``frozen_stages`` counts, are four equal groups of blocks at stride 16. All are built whatever
+    ``out_indices`` names: that chooses levels of the pyramid.
+
+    Args:
+        arch: ``'base'``, ``'large'``, ``'huge'``, or a dict with ``embed_dims`` (a multiple of 4 and of the heads),
+            ``depth`` (a multiple of 4) and ``num_heads``. ``'huge'`` has patches of 16 here, for strides that a
+            detector can use; a kernel of 14x14 is resized on loading, see :meth:`resize_tables`.
+        img_size: training size in pixels, a multiple of 16: that of the table of positions, which other images
+            interpolate. Defaults to 224.
+        drop_path_rate: of the last block, growing from 0. ViTDet trains the three with 0.1, 0.4, 0.5. Defaults to 0.
+        out_indices, frozen_stages, norm_eval, with_cp, init_cfg: see :class:`BaseBackbone`.
+        norm_cfg: of the norms in and behind the blocks.
+
+    Raises:
+        ValueError: unknown ``arch``, numbers in it that do not divide, or an ``img_size`` that is not a multiple of 16.
+    """
+    # Dosovitskiy et al., table 1; the perceptrons have four times the channels
+    arch_settings = {
+        'base': dict(embed_dims=768, depth=12, num_heads=12),
+        'large': dict(embed_dims=1024, depth=24, num_heads=16),
+        'huge': dict(embed_dims=1280, depth=32, num_heads=16),
+    }
+    stem_names = ('patch_embed', )
+    convert_state_dict = staticmethod(convert_state_dict)
+
+    def __init__(self,
+                 arch: Union[str, dict] = 'base',
+                 img_size: int = 224,
+                 drop_path_rate: float = 0.,
+                 out_indices: Union[int, Sequence[int]] = (0, 1, 2, 3),
+                 frozen_stages: int = -1,
+                 norm_eval: bool = False,
+                 norm_cfg: dict = dict(type='LN', eps=1e-6),
+                 with_cp: bool = False,
+                 init_cfg: Optional[dict] = None):
+        super().__init__(NUM_STAGES, out_indices, frozen_stages, norm_eval, with_cp, init_cfg)
+        owner = type(self).__name__
+        settings = choose_arch(owner, arch, self.arch_settings)
+        embed_dims, depth, num_heads = settings['embed_dims'], settings['depth'], settings['num_heads']
+        if embed_dims % 4 or embed_dims % num_heads or depth % NUM_STAGES:
+            raise ValueError(f'{owner}: embed_dims={embed_dims} must be a multiple of 4 and of num_heads={num_heads}, '
+                             f'and depth={depth} of {NUM_STAGES}, the number of stages')
+        if img_size <= 0 or img_size % PATCH_SIZE:
+            raise ValueError(f'{owner}: img_size={img_size} is the training size and must be a multiple of '
+                             f'{PATCH_SIZE}; the image itself may have any size')
+        self.num_built_stages = NUM_STAGES  # every level comes from the last block
+
+        self.patch_embed = PatchEmbed(embed_dims, img_size // PATCH_SIZE)
+        level_channels = (embed_dims // 4, embed_dims // 2, embed_dims, embed_dims)
+        rates = drop_path_ramp(drop_path_rate, (depth // NUM_STAGES, ) * NUM_STAGES)
+        for index in range(NUM_STAGES):
+            blocks = [Block(embed_dims, num_heads, rate, norm_cfg) for rate in rates[index]]
+            self.add_stage(nn.Sequential(*blocks), level_channels[index], 4 * 2**index)
+        self.norm = build_norm_layer(norm_cfg, embed_dims)[1]
+        self.pyramid = nn.ModuleDict({str(index): pyramid_level(index, embed_dims) for index in self.out_indices})
+        self.reset_parameters()
+        self.train()
+
+    def reset_parameters(self) -> None:
+        """As the paper's release: Xavier for linear layers, each of q, k, v its own; LeCun for patches; 0.02 else."""
+        nn.init.normal_(self.patch_embed.pos_embed, std=0.02)
+        nn.init.normal_(self.patch_embed.proj.weight, std=(3 * PATCH_SIZE**2)**-0.5)
+        for name, module in self.named_modules():
+            if isinstance(module, nn.Linear):
+                for part in module.weight.chunk(3 if name.endswith('.qkv') else 1):
+                    nn.init.xavier_uniform_(part)
+            elif isinstance(module, nn.ConvTranspose2d):
+                nn.init.normal_(module.weight, std=0.02)
+            if isinstance(module, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
+                nn.init.zeros_(module.bias)
+
+    def forward_stem(self, x: Tensor) -> Tensor:
+        """``(N, 3, H, W)`` -> ``(N, ceil(H / 16), ceil(W / 16), C)``."""
+        return self.patch_embed(x)
+
+    def forward(self, x: Tensor) -> Tuple[Tensor, ...]:
+        height, width = x.shape[-2:]
+        x = self.forward_stem(x)
+        for name in self.stage_names:
+            for block in getattr(self, name):
+                x = self._run(block, x)
+        x = self.norm(x).permute(0, 3, 1, 2).contiguous()  # (N, C, H / 16, W / 16)
+        outs = []
+        for level, stride in zip(self.pyramid.values(), self.out_strides):
+            # what a patch over the edge has beyond it is cut off
+            outs.append(self._run(level, x)[..., :-(-height // stride), :-(-width // stride)].contiguous())
+        return tuple(outs)
+
+    def resize_tables(self, state_dict: Dict[str, Tensor]) -> Dict[str, Tensor]:
+        """Interpolate the table of positions of another ``img_size``, and the kernels of patches of another size.
+
+        The kernels are resized as ViTDet does for ViT-H/14, bicubically, and scaled by the areas: the sum over 256
+        pixels shall be that over 196 of the same, smaller picture.
+        """
+        resized = dict(state_dict)
+        for key, own in (('patch_embed.pos_embed', self.patch_embed.pos_embed), ('patch_embed.proj.weight',
+                                                                                 self.patch_embed.proj.weight)):
+            value = state_dict.get(key)
+            if value is None or value.dim() != 4 or value.shape == own.shape:
+                continue
+            scale = 1 if key.endswith('pos_embed') else value[0, 0].numel() / PATCH_SIZE**2
+            resized[key] = resize_positions(value, own.shape[-2:]) * scale
+        return resized
+
+    @property
+    def omitted_prefixes(self) -> Tuple[str, ...]:
+        """Levels of the pyramid that are not returned."""
+        return tuple(f'pyramid.{index}.' for index in range(NUM_STAGES) if index not in self.out_indices)
+
+    @property
+    def optional_prefixes(self) -> Tuple[str, ...]:
+        """The pyramid, which no classifier has, and the norm, which those fine-tuned by MAE have behind the pooling."""
+        return ('norm.', ) + tuple(f'pyramid.{index}.' for index in self.out_indices)
