@@ -8,10 +8,11 @@ Nothing is registered at MMEngine's root, where our names would shadow others.
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.registry import MODELS as MMENGINE_MODELS
+from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS
 from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import Registry
 
-__all__ = ['DATASETS', 'HOOKS', 'MODELS', 'TRANSFORMS']
+__all__ = ['DATASETS', 'HOOKS', 'MODELS', 'OPTIM_WRAPPER_CONSTRUCTORS', 'TRANSFORMS']
 
 MODELS = Registry(
     'model', parent=MMENGINE_MODELS, scope='mmbackbones', locations=['mmbackbones.layers', 'mmbackbones.models'])
@@ -19,3 +20,8 @@ HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope='mmbackbones', locations=[
 DATASETS = Registry('dataset', parent=MMENGINE_DATASETS, scope='mmbackbones', locations=['mmbackbones.datasets'])
 TRANSFORMS = Registry(
     'transform', parent=MMENGINE_TRANSFORMS, scope='mmbackbones', locations=['mmbackbones.transforms'])
+OPTIM_WRAPPER_CONSTRUCTORS = Registry(
+    'optimizer wrapper constructor',
+    parent=MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS,
+    scope='mmbackbones',
+    locations=['mmbackbones.optim'])

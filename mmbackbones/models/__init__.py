@@ -1,7 +1,7 @@
 """One file per backbone family."""
 from ._base import BaseBackbone
 from .botnet import BoTNet
-from .cls_neck import PooledDropout
+from .cls_neck import PooledDropout, PooledNorm
 from .coatnet import CoAtNet
 from .conv2former import Conv2Former
 from .dogenet import DogeNet
@@ -14,6 +14,6 @@ from .vit import VisionTransformer
 
 __all__ = [
     'BaseBackbone', 'BoTNet', 'CoAtNet', 'CondConvMobileNetV2', 'CondConvResNet', 'Conv2Former', 'DSNet', 'DogeNet',
-    'DyConvMobileNetV2', 'DyConvResNet', 'ODConvMobileNetV2', 'ODConvResNet', 'PooledDropout',
+    'DyConvMobileNetV2', 'DyConvResNet', 'ODConvMobileNetV2', 'ODConvResNet', 'PooledDropout', 'PooledNorm',
     'PyramidVisionTransformer', 'PyramidVisionTransformerV2', 'SwinTransformer', 'VisionTransformer'
 ]

@@ -1,0 +1,11 @@
+# PVTv2-B4 on ImageNet-1k.
+#
+# tools/dist_train.sh configs/classification/pvtv2_b4_8xb128_in1k.py 8 --data-root data/imagenet
+#
+# Meant for 8 GPUs x 128 images = batch 1024, which the learning rate 0.001 is for; 300 epochs, one cosine. On another
+# number of GPUs add --auto-scale-lr.
+# Expected: top-1 83.6 % (README of whai362/PVT); 62.6M parameters as published.
+_base_ = './pvtv2_b2_8xb128_in1k.py'
+
+model = dict(backbone=dict(arch='b4', drop_path_rate=0.3))
+optim_wrapper = dict(clip_grad=dict(max_norm=1.0))

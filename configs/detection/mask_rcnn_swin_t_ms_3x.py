@@ -1,0 +1,20 @@
+# Mask R-CNN with FPN on Swin-T, 3x, many scales.
+#
+# tools/dist_train.sh configs/detection/mask_rcnn_swin_t_ms_3x.py 8 --backbone-weights swin_tiny_patch4_window7_224.pth
+#
+# Meant for 8 GPUs x 2 images = batch 16, which the learning rate 0.0001 is for; 36 epochs. On another number of GPUs
+# add --auto-scale-lr.
+# Expected: box AP 46.0, mask AP 41.6 (README of Swin-Transformer-Object-Detection). Parameters: 47.79M.
+# Without --backbone-weights everything trains from random weights. The authors' ImageNet weights, linked in the README
+# of microsoft/Swin-Transformer, load as they are; they publish them without a norm for the finer maps, which start as
+# new.
+_base_ = [
+    'mmdet::_base_/models/mask-rcnn_r50_fpn.py',
+    '../_base_/coco_instance_ms.py',
+    'mmdet::_base_/default_runtime.py',
+    '../_base_/adamw_3x.py',
+]
+
+model = dict(
+    backbone=dict(_delete_=True, type='mmbackbones.SwinTransformer', arch='tiny', drop_path_rate=0.2),
+    neck=dict(in_channels=[96, 192, 384, 768]))

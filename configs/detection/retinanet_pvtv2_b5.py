@@ -1,0 +1,15 @@
+# RetinaNet with FPN on PVTv2-B5, 1x.
+#
+# tools/dist_train.sh configs/detection/retinanet_pvtv2_b5.py 8 --backbone-weights pvt_v2_b5.pth
+#
+# Meant for 8 GPUs x 1 images = batch 8, which the learning rate 7.14286e-05 is for; 12 epochs. On another number of
+# GPUs add --auto-scale-lr.
+# Expected: box AP 46.2 (detection/README.md of whai362/PVT). Parameters: 91.69M.
+# Without --backbone-weights everything trains from random weights. The authors' ImageNet weights, linked in
+# classification/README.md of whai362/PVT, load as they are.
+_base_ = './retinanet_pvtv2_b2.py'
+
+model = dict(backbone=dict(arch='b5'))
+train_dataloader = dict(batch_size=1)
+optim_wrapper = dict(optimizer=dict(lr=1e-4 / 1.4))
+auto_scale_lr = dict(base_batch_size=8)
