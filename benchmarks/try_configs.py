@@ -4,6 +4,8 @@ All in one process, from random weights, with the config's own augmentation at a
 should be finite and the AP close to zero; whether networks learn is for fit_coco_mini.py to tell.
 """
 import argparse
+import contextlib
+import io
 import math
 import sys
 import tempfile
@@ -72,8 +74,12 @@ def run(path: Path, data_root: str, factor: float, work_dir: str) -> dict:
     cfg.train_dataloader.batch_size = NUM_IMAGES
     cfg.test_dataloader = cfg.test_evaluator = cfg.test_cfg = None
     cfg.train_cfg.max_epochs = cfg.train_cfg.val_interval = 1
-    cfg.default_hooks.update(logger=dict(type='LoggerHook', interval=1), checkpoint=None, visualization=None)
+    cfg.default_hooks.update(logger=dict(type='LoggerHook', interval=1), checkpoint=None)
+    cfg.default_hooks.pop('visualization')
     cfg.log_level = 'WARNING'
+    # several runs in one process: each has a log and a visualizer of its own
+    cfg.experiment_name = path.stem
+    cfg.visualizer.update(name=path.stem, vis_backends=[])
     runner = Runner.from_cfg(cfg)
     keeper = KeepMetrics()
     runner.register_hook(keeper)
@@ -101,7 +107,8 @@ def main() -> None:
     for path in paths:
         start = time.time()
         try:
-            with tempfile.TemporaryDirectory() as work_dir:
+            # pycocotools prints tables of its own
+            with tempfile.TemporaryDirectory() as work_dir, contextlib.redirect_stdout(io.StringIO()):
                 found = run(path, args.data_root, args.factor, work_dir)
             if not math.isfinite(found['loss']):
                 raise ValueError(f'the loss is {found["loss"]}')
