@@ -10,10 +10,12 @@ from .dynamic_mobilenetv2 import CondConvMobileNetV2, DyConvMobileNetV2, ODConvM
 from .dynamic_resnet import CondConvResNet, DyConvResNet, ODConvResNet
 from .pvt import PyramidVisionTransformer, PyramidVisionTransformerV2
 from .swin import SwinTransformer
+from .timm_backbone import TimmBackbone, pretrained_tags
 from .vit import VisionTransformer
 
 __all__ = [
     'BaseBackbone', 'BoTNet', 'CoAtNet', 'CondConvMobileNetV2', 'CondConvResNet', 'Conv2Former', 'DSNet', 'DogeNet',
     'DyConvMobileNetV2', 'DyConvResNet', 'ODConvMobileNetV2', 'ODConvResNet', 'PooledDropout', 'PooledNorm',
-    'PyramidVisionTransformer', 'PyramidVisionTransformerV2', 'SwinTransformer', 'VisionTransformer'
+    'PyramidVisionTransformer', 'PyramidVisionTransformerV2', 'SwinTransformer', 'TimmBackbone', 'VisionTransformer',
+    'pretrained_tags'
 ]
