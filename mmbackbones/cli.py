@@ -98,10 +98,19 @@ def _snippet(row: Backbone) -> str:
     return f'backbone=dict({arguments}),\n{neck}'
 
 
+def _published_weights(row: Backbone) -> List[str]:
+    """What ``timm://`` may be followed by for this row. Loads timm, which takes seconds."""
+    if row.implementation != 'timm' or 'model_args' in row.config:  # other arguments, other weights
+        return []
+    from .models import pretrained_tags
+    model_name = row.config['model_name']
+    return [tag for tag in pretrained_tags(model_name) if '.' not in model_name or tag == model_name]
+
+
 def show_info(args) -> None:
     row = find_backbone(args.name)
     if args.json:
-        print(json.dumps(row._asdict(), indent=1))
+        print(json.dumps({**row._asdict(), 'weights': _published_weights(row)}, indent=1))
         return
     print(f'{row.name} ({row.family}, {row.implementation})\n')
     _print_table([('', '<'), ('measured', '>'), ('published', '>')],
@@ -117,8 +126,12 @@ def show_info(args) -> None:
         print(f'note       {row.note}')
     if row.config is None:
         print(f'\n{row.name} is {NOT_YET} there: no config can build it.')
-    else:
-        print(f'\nin a detector config:\n\n{_snippet(row)}')
+        return
+    print(f'\nin a detector config:\n\n{_snippet(row)}', flush=True)
+    weights = _published_weights(row)
+    if weights:
+        print("\nwith init_cfg=dict(type='Pretrained', checkpoint=...) in the backbone, one of\n")
+        print('\n'.join(f'timm://{tag}' for tag in weights))
 
 
 def convert_weights(args) -> None:
@@ -187,7 +200,7 @@ def main(argv=None) -> int:
         args.run(args)
     except BrokenPipeError:  # `mmbackbones list | head`
         return 0
-    except (KeyError, ValueError, OSError) as error:
+    except (ImportError, KeyError, ValueError, OSError) as error:
         print(f'mmbackbones: {error.args[0] if isinstance(error, KeyError) else error}', file=sys.stderr)
         return 1
     return 0

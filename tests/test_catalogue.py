@@ -120,6 +120,10 @@ def test_info_says_what_a_backbone_is(capsys):
     assert main(['info', 'odconv4x_r50']) == 0
     shown = capsys.readouterr().out
     assert '90.67' in shown and "backbone=dict(type='mmbackbones.ODConvResNet', depth=50, kernel_num=4)" in shown
+    assert main(['info', 'swsl_resnet50']) == 0
+    shown = capsys.readouterr().out
+    assert 'named in   document 001' in shown and '+2.23 %' in shown
+    assert shown.endswith('one of\n\ntimm://resnet50.fb_swsl_ig1b_ft_in1k\n')  # a row of weights has those alone
     assert main(['info', 'odconv_r5']) == 1
     assert 'did you mean odconv_r50' in capsys.readouterr().err
 
