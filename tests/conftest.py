@@ -2,6 +2,7 @@
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Optional
 
@@ -58,14 +59,29 @@ optim_wrapper = dict(optimizer=dict(type='AdamW', lr=0.001, _delete_=True))
 """
 
 
+def shared_data(name: str) -> Path:
+    """A file or folder of the real data that some machines have; where it is not, the test is skipped."""
+    path = Path(os.environ.get('MMBACKBONES_SHARED', ROOT.parent / 'shared')) / 'data' / name
+    if not path.exists():
+        pytest.skip(f'no real data at {path}; MMBACKBONES_SHARED names the folder that holds data/{name}')
+    return path
+
+
 @pytest.fixture(scope='session')
 def coco_mini() -> Path:
     """160 images of COCO 2017 in MMDetection's layout, where this machine has them."""
-    shared = Path(os.environ.get('MMBACKBONES_SHARED', ROOT.parent / 'shared'))
-    folder = shared / 'data' / 'coco_mini'
-    if not folder.is_dir():
-        pytest.skip(f'no real data at {folder}; MMBACKBONES_SHARED names the folder that holds data/coco_mini')
-    return folder
+    return shared_data('coco_mini')
+
+
+@pytest.fixture(scope='session')
+def cifar10(tmp_path_factory) -> Path:
+    """CIFAR-10 as class folders of JPEG files, four of each for training and four for testing, where it is."""
+    archive = shared_data('cifar10_jpeg.zip')
+    root = tmp_path_factory.mktemp('data') / 'cifar10'
+    with zipfile.ZipFile(archive) as files:
+        first = ('0000.jpg', '0001.jpg', '0002.jpg', '0003.jpg')
+        files.extractall(root, [name for name in files.namelist() if name.endswith(first)])
+    return root
 
 
 @pytest.fixture(scope='session')

@@ -55,13 +55,12 @@ def test_files_of_either_numpy_are_read(core, tmp_path):
     assert torch.equal(read_checkpoint(str(path))['w'], torch.arange(3.).double())
 
 
-@pytest.mark.parametrize('protocol', [2, 4])
+@pytest.mark.parametrize('protocol', [3, 4])
 def test_code_leaves_no_trace_and_is_named(protocol, tmp_path):
     trace, path = tmp_path / 'executed', tmp_path / 'x.pdparams'
     for extra in (Payload(str(trace)), np.array([Payload(str(trace))], dtype=object)):
         path.write_bytes(pickle.dumps(dict(w=np.ones(2), extra=extra), protocol=protocol))
-        with pytest.raises(
-                CheckpointError, match=r'x.pdparams is refused: .* \(a reference to (builtins|__builtin__).exec'):
+        with pytest.raises(CheckpointError, match=r'x.pdparams is refused: .* \(a reference to builtins.exec'):
             read_checkpoint(str(path))
     path.write_bytes(pickle.dumps(dict(method=np.load), protocol=protocol))
     with pytest.raises(CheckpointError, match=r'refused: .* \(a reference to numpy.load\)'):

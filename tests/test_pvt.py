@@ -84,3 +84,19 @@ def test_missing_pixels_are_zeros_and_touch_the_last_patches_alone(cls):
     torch.testing.assert_close(maps, zeros)
     torch.testing.assert_close(maps[:, :10, :12], sevens[:, :10, :12])
     assert not torch.allclose(maps, sevens)
+
+
+@pytest.mark.parametrize('cls', ARCHS)
+def test_weights_are_drawn_as_the_authors_draw_them(cls):
+    torch.manual_seed(0)
+    model = cls(ARCHS[cls])
+    block = model.layer3[1]
+    # by the outputs of one group in the second version, torch's own in the first
+    fan_out_std, own_std = (2 / (2 * 2 * 80))**0.5, (3 * 2 * 2 * 80)**-0.5
+    spread = {block.attn.q: 0.02, block.mlp.fc2: 0.02, block.attn.sr: own_std}
+    if cls is PyramidVisionTransformerV2:
+        spread.update({block.attn.sr: fan_out_std, block.mlp.dwconv: (2 / 9)**0.5})
+    for layer, std in spread.items():
+        assert layer.weight.std().item() == pytest.approx(std, rel=0.05)
+    tables = [value for key, value in model.named_parameters() if key.endswith('positions')]
+    assert all(table.std().item() == pytest.approx(0.02, rel=0.05) for table in tables)

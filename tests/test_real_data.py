@@ -1,14 +1,22 @@
-"""Real images of COCO: training in two processes, evaluation, and the evaluation itself. Run where the data are."""
+"""Real images, run where they are.
+
+COCO: training in two processes, evaluation, and the evaluation itself. CIFAR-10: reading class folders, training.
+"""
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from conftest import ROOT, tool
 from mmdet.evaluation import CocoMetric
+from mmengine.config import Config
+from mmengine.registry import DATASETS, DefaultScope
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+
+from mmbackbones.launch import move_data_root
 
 # The smallest that shows it: 32 images at 160 pixels, 24 steps of 2 processes x 2 images.
 CONFIG = """
@@ -133,3 +141,42 @@ def test_two_processes_train_on_real_images_and_evaluate(name, masks, coco_mini,
     assert run.returncode == 0, run.stdout[-3000:]
     for kind in ('bbox', 'segm') if masks else ('bbox', ):
         assert 0 <= float(re.findall(rf'coco/{kind}_mAP: ([\d.]+)', run.stdout)[-1]) <= 1
+
+
+@pytest.mark.parametrize('split, augmented', [('train', True), ('val', False)])
+def test_class_folders_are_read_with_their_labels_and_the_documents_augmentation(split, augmented, cifar10):
+    cfg = Config.fromfile(ROOT / 'configs/classification/conv2former_n_cifar10.py')
+    move_data_root(cfg, str(cifar10))
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        dataset = DATASETS.build(cfg[f'{split}_dataloader'].dataset)
+    assert len(dataset) == 40 and dataset.metainfo['classes'] == tuple(sorted(dataset.metainfo['classes']))
+    np.random.seed(0)
+    for index in range(len(dataset)):
+        first, second = dataset[index], dataset[index]
+        sample = first['data_samples']
+        assert Path(sample.img_path).parent.name == dataset.metainfo['classes'][sample.gt_label.item()]
+        assert Path(sample.img_path).parents[1].name == ('train' if augmented else 'test')
+        assert first['inputs'].shape == (3, 32, 32) and first['inputs'].dtype == torch.uint8
+        assert torch.equal(first['inputs'], second['inputs']) != augmented
+
+
+@pytest.mark.slow
+def test_a_classifier_trains_on_class_folders_and_evaluates(cifar10, tmp_path):
+    config = tmp_path / 'small.py'
+    config.write_text(f"""
+_base_ = '{ROOT / 'configs/classification/conv2former_n_cifar10.py'}'
+model = dict(backbone=dict(out_indices=(0, ), drop_path_rate=0.), head=dict(in_channels=64))
+train_dataloader = dict(batch_size=10, num_workers=0)
+val_dataloader = dict(batch_size=20, num_workers=0)
+test_dataloader = val_dataloader
+train_cfg = dict(max_epochs=2)
+default_hooks = dict(logger=dict(interval=1))
+""")
+    work_dir = tmp_path / 'work'
+    run = tool('train.py', config, '--data-root', cifar10, '--work-dir', work_dir)
+    assert run.returncode == 0, run.stdout[-3000:]
+    assert len(re.findall(r'Epoch\(train\).*? loss: [\d.]+', run.stdout)) == 8
+    found = float(re.findall(r'accuracy/top1: ([\d.]+)', run.stdout)[-1])
+    run = tool('test.py', config, work_dir / 'epoch_2.pth', '--data-root', cifar10, '--work-dir', work_dir)
+    assert run.returncode == 0, run.stdout[-3000:]
+    assert float(re.findall(r'accuracy/top1: ([\d.]+)', run.stdout)[-1]) == found

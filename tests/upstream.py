@@ -12,9 +12,13 @@ import torch
 
 DATA = Path(__file__).parent / 'data'
 
+# archs that keep the checkpoints small
+_SWIN = dict(embed_dims=16, depths=(2, 2, 2, 2), num_heads=(1, 2, 4, 8))
 _PVT = dict(embed_dims=(16, 32, 80, 128), depths=(2, 1, 2, 1), num_heads=(1, 2, 5, 8), mlp_ratios=(8, 8, 4, 4))
-CONV2FORMER = dict(form='paper', embed_dims=16, depths=(1, 1, 2, 1), kernel_size=7, mlp_ratio=4)
-CONV2FORMER_CIFAR = dict(CONV2FORMER, form='cifar', kernel_size=11, mlp_ratio=2)
+_DSNET = dict(embed_dims=(16, 32, 64, 64), depths=(1, 1, 2, 1), num_heads=(1, 2, 2, 4))
+_CONV2FORMER = dict(form='paper', embed_dims=16, depths=(1, 1, 2, 1), kernel_size=7, mlp_ratio=4)
+_COATNET = dict(stem_channels=32, embed_dims=(32, 64, 96, 128), depths=(1, 2, 2, 1))
+_VIT = dict(embed_dims=64, depth=4, num_heads=4)
 
 # family -> catalogue row, and arguments, of the backbone that its keys and golden values are for
 FAMILIES = {
@@ -25,7 +29,7 @@ FAMILIES = {
     'odconv_mobilenetv2':
     dict(name='odconv_mobilenetv2_100', kernel_num=2),
     'swin':
-    dict(name='swin_t', arch=dict(embed_dims=16, depths=(2, 2, 2, 2), num_heads=(1, 2, 4, 8)), window_size=3),
+    dict(name='swin_t', arch=_SWIN, window_size=3),
     'pvt':
     dict(name='pvt_t', arch=dict(**_PVT, sr_ratios=(8, 4, 2, 1))),
     'pvt_small':
@@ -37,24 +41,29 @@ FAMILIES = {
     'pvt_v2_b2':
     dict(name='pvtv2_b2'),
     'dsnet':
-    dict(name='dsnet_t', arch=dict(embed_dims=(16, 32, 64, 64), depths=(1, 1, 2, 1), num_heads=(1, 2, 2, 4))),
+    dict(name='dsnet_t', arch=_DSNET),
     'dsnet_tiny':
     dict(name='dsnet_t'),
     'conv2former':
-    dict(name='conv2former_n', arch=CONV2FORMER, output_norm=False),
+    dict(name='conv2former_n', arch=_CONV2FORMER, output_norm=False),
     # founding document 003's code, its three finer maps through a layer norm that has learnt nothing
     'conv2former_cifar':
-    dict(name='conv2former_n_cifar', arch=CONV2FORMER_CIFAR),
+    dict(name='conv2former_n_cifar', arch=dict(_CONV2FORMER, form='cifar', kernel_size=11, mlp_ratio=2)),
     'coatnet':
-    dict(name='coatnet0', arch=dict(stem_channels=32, embed_dims=(32, 64, 96, 128), depths=(1, 2, 2, 1)), img_size=64),
+    dict(name='coatnet0', arch=_COATNET, img_size=64),
     # trunk: timm's names and values, run without its class token; pyramid: our names, by the formulas of ViTDet
     'vit':
-    dict(name='vit_b16', arch=dict(embed_dims=64, depth=4, num_heads=4), img_size=64),
-    'odconv_resnet18': dict(name='odconv_r18', kernel_num=2),
-    'odconv_resnet50': dict(name='odconv4x_r50'),
-    'odconv_mobilenetv2': dict(name='odconv_mobilenetv2_100', kernel_num=2),
-    'dsnet': dict(name='dsnet_t', arch=dict(embed_dims=(16, 32, 64, 64), depths=(1, 1, 2, 1), num_heads=(1, 2, 2, 4))),
-    'dsnet_tiny': dict(name='dsnet_t'),
+    dict(name='vit_b16', arch=_VIT, img_size=64),
+    'botnet':
+    dict(name='botnet50_l2', arch=dict(depths=(1, 1, 2, 2), attention_stages=(2, 3), position='absolute')),
+    'dogenet':
+    dict(name='dogenet26', arch=dict(depths=(1, 1, 1, 2), attention='full', attention_stages=(2, 3))),
+    'dogex':
+    dict(name='dogex26', arch=dict(depths=(1, 1, 1, 1), attention='reduced', attention_stages=(2, 3))),
+    'shibax':
+    dict(name='shibax26', arch=dict(depths=(1, 1, 1, 1), attention='separable_product', attention_stages=(2, 3))),
+    'shiba':
+    dict(name='shiba26', arch=dict(depths=(1, 2, 1, 1), attention='separable_sum', attention_stages=(0, 1, 2, 3))),
 }
 GOLDEN = [family for family in FAMILIES if (DATA / 'golden' / f'{family}.json').exists()]
 

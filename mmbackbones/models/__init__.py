@@ -1,8 +1,10 @@
 """One file per backbone family."""
 from ._base import BaseBackbone
+from .botnet import BoTNet
 from .cls_neck import PooledDropout, PooledNorm
 from .coatnet import CoAtNet
 from .conv2former import Conv2Former
+from .dogenet import DogeNet
 from .dsnet import DSNet
 from .dynamic_mobilenetv2 import CondConvMobileNetV2, DyConvMobileNetV2, ODConvMobileNetV2
 from .dynamic_resnet import CondConvResNet, DyConvResNet, ODConvResNet
@@ -11,7 +13,7 @@ from .swin import SwinTransformer
 from .vit import VisionTransformer
 
 __all__ = [
-    'BaseBackbone', 'CoAtNet', 'CondConvMobileNetV2', 'CondConvResNet', 'Conv2Former', 'DSNet', 'DyConvMobileNetV2',
-    'DyConvResNet', 'ODConvMobileNetV2', 'ODConvResNet', 'PooledDropout', 'PooledNorm', 'PyramidVisionTransformer',
-    'PyramidVisionTransformerV2', 'SwinTransformer', 'VisionTransformer'
+    'BaseBackbone', 'BoTNet', 'CoAtNet', 'CondConvMobileNetV2', 'CondConvResNet', 'Conv2Former', 'DSNet', 'DogeNet',
+    'DyConvMobileNetV2', 'DyConvResNet', 'ODConvMobileNetV2', 'ODConvResNet', 'PooledDropout', 'PooledNorm',
+    'PyramidVisionTransformer', 'PyramidVisionTransformerV2', 'SwinTransformer', 'VisionTransformer'
 ]

@@ -12,8 +12,9 @@ of a classifier (``head``) inside. Blocks hand on ``(N, C, H, W)``, which attent
 
 Memory: attention is global, and its bias has one entry for each head and pair of positions. At 800 x 1333 the stage of
 stride 16 has 50 * 84 = 4,200 positions: 12 heads * 4,200^2 = 212 million entries, 847 MB in float32, for each block of
-CoAtNet-0 and -1 (twice that for 3 and 4), and training keeps them until the backward pass. ``with_cp=True`` keeps those
-of one block; autocast halves them.
+CoAtNet-0 and -1 (twice that for 3 and 4), and training keeps them until the backward pass; on a CPU, where a bias that
+learns rules out the fused kernel, the scores of every image as well. ``with_cp=True`` keeps those of one block;
+autocast halves them.
 """
 import math
 from typing import Dict, Optional, Sequence, Tuple, Union

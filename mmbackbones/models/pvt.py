@@ -158,6 +158,9 @@ def convert_state_dict(state_dict: Dict[str, Tensor]) -> Dict[str, Tensor]:
 
     Dropped, because only the classifier reads them: ``head``, and in the first version ``cls_token``, the position of
     that token, which is the first entry of ``pos_embed4``, and ``norm``, which the authors' detection code lacks too.
+
+    MMDetection's norms all have an ``eps`` of 1e-6, the authors' embeddings and reductions 1e-5: with its weights our
+    maps differ from its own in the fifth digit.
     """
     # MMDetection's first version counts the table among the blocks
     first_block = int(any(key.endswith('.1.0.pos_embed') for key in state_dict))
@@ -219,7 +222,6 @@ class PyramidTransformer(BaseBackbone):
     """
     stem_names = ('patch_embed', )
     convert_state_dict = staticmethod(convert_state_dict)
-    arch_settings: Dict[str, dict] = {}
 
     def __init__(self, arch: dict, embed: Callable, mlp: Callable, norm_stages: bool, drop_path_rate: float,
                  out_indices: Union[int, Sequence[int]], frozen_stages: int, norm_eval: bool, norm_cfg: dict,
@@ -246,6 +248,7 @@ class PyramidTransformer(BaseBackbone):
         self.train()
 
     def _init_module(self, module: nn.Module) -> None:
+        # what is not named here the authors leave as torch initialises it
         if isinstance(module, nn.Linear):
             nn.init.trunc_normal_(module.weight, std=0.02)
             nn.init.zeros_(module.bias)

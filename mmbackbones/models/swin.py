@@ -44,8 +44,8 @@ class PatchEmbed(nn.Module):
         self.norm = build_norm_layer(norm_cfg, embed_dims)[1]
 
     def forward(self, x: Tensor) -> Tensor:
-        height, width = x.shape[-2:]
-        x = self.proj(F.pad(x, (0, -width % self.stride, 0, -height % self.stride)))
+        pad = [0, -x.shape[3] % self.stride, 0, -x.shape[2] % self.stride]
+        x = self.proj(F.pad(x, pad) if any(pad) else x)  # a pad of nothing would copy
         return self.norm(x.permute(0, 2, 3, 1))  # (N, C, H, W) -> (N, H, W, C)
 
 
@@ -58,7 +58,8 @@ class PatchMerging(nn.Module):
         self.reduction = nn.Linear(4 * in_channels, 2 * in_channels, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.pad(x, (0, 0, 0, x.shape[2] % 2, 0, x.shape[1] % 2))
+        pad = [0, 0, 0, x.shape[2] % 2, 0, x.shape[1] % 2]
+        x = F.pad(x, pad) if any(pad) else x
         # (N, H, W, C) -> (N, H / 2, row, W / 2, column, C) -> (N, H / 2, W / 2, column, row, C)
         x = x.unflatten(2, (-1, 2)).unflatten(1, (-1, 2)).permute(0, 1, 3, 4, 2, 5)
         return self.reduction(self.norm(x.flatten(3)))

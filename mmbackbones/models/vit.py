@@ -9,6 +9,7 @@ Different here:
    differ slightly from those beside a token; fine-tuning makes up for it.
  - Every block attends globally. ViTDet confines most blocks to windows to save memory; fused attention needs memory
    linear in the 4,200 patches of 800 x 1333, and without windows the pretrained function stays what it was.
+ - Absolute positions alone; the relative ones that ViTDet adds when it fine-tunes are in no pretrained classifier.
  - The last norm, which ViTDet leaves out, is kept: a neck behind it expects maps of a common size.
  - Strides 4, 8, 16, 32 by ViTDet's transposed convolutions and pooling; the 1x1 and 3x3 convolutions behind them, to
    256 channels, are those of the detector's FPN.
