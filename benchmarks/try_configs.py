@@ -74,12 +74,9 @@ def run(path: Path, data_root: str, factor: float, work_dir: str) -> dict:
     cfg.train_dataloader.batch_size = NUM_IMAGES
     cfg.test_dataloader = cfg.test_evaluator = cfg.test_cfg = None
     cfg.train_cfg.max_epochs = cfg.train_cfg.val_interval = 1
-    cfg.default_hooks.update(logger=dict(type='LoggerHook', interval=1), checkpoint=None)
-    cfg.default_hooks.pop('visualization')
+    cfg.default_hooks = dict(logger=dict(type='LoggerHook', interval=1), checkpoint=None)
+    cfg.visualizer = dict(type='mmengine.Visualizer', name=path.stem)  # one of each name in a process
     cfg.log_level = 'WARNING'
-    # several runs in one process: each has a log and a visualizer of its own
-    cfg.experiment_name = path.stem
-    cfg.visualizer.update(name=path.stem, vis_backends=[])
     runner = Runner.from_cfg(cfg)
     keeper = KeepMetrics()
     runner.register_hook(keeper)
