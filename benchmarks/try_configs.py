@@ -38,7 +38,9 @@ class KeepMetrics(Hook):
 
 def scaled(value: Any, factor: float) -> Any:
     """A size in pixels, or sizes nested in tuples and lists, times ``factor``."""
-    return tuple(scaled(each, factor) for each in value) if isinstance(value, (list, tuple)) else round(value * factor)
+    if isinstance(value, (list, tuple)):  # a list is a choice among sizes, a tuple is a size
+        return type(value)(scaled(each, factor) for each in value)
+    return round(value * factor)
 
 
 def shrink(node: Any, factor: float) -> None:
