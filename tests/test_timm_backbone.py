@@ -27,24 +27,18 @@ FAMILIES = [
 ]
 SMALL = ['mobilenetv3_small_075', 'vgg11', 'dpn68', 'legacy_xception', 'swin_tiny_patch4_window7_224']
 ROWS_OF_TIMM = [name for name, row in ROWS.items() if row.config and row.config['type'].endswith('TimmBackbone')]
-# a hidden layer of VGG's classifier as large as timm's holds most of its weights
-SMALLER = {'vgg11': dict(num_features=8)}
 PADDED_WITHIN = {'inception_v3', 'inception_v4', 'inception_resnet_v2', 'legacy_xception'}
-
-
-def make(name, **kwargs):
-    return TimmBackbone(name, SMALLER.get(name), **kwargs)
 
 
 def scalar(maps):
     return sum(out.square().mean() for out in maps)
 
 
-def whole_weights(name, model_args=None):
+def whole_weights(name):
     """Weights of timm's whole classifier, with statistics and scales that differ from channel to channel."""
     size_args = dict(strict_img_size=False) if name.startswith('swin') else {}
     torch.manual_seed(0)
-    net = timm.create_model(name, **size_args, **(model_args or SMALLER.get(name) or {}))
+    net = timm.create_model(name, **size_args)
     for module in net.modules():
         if isinstance(module, _BatchNorm):
             for values in (module.running_mean, module.bias.detach()):
@@ -63,9 +57,8 @@ def test_same_weights_give_timms_own_maps_exactly(name):
         features_only=True,
         pretrained=True,
         pretrained_cfg_overlay=dict(state_dict=copy.copy(weights), custom_load=False),
-        **size_args,
-        **SMALLER.get(name, {})).eval()
-    ours = make(name).eval()
+        **size_args).eval()
+    ours = TimmBackbone(name).eval()
     load_strictly(ours, ours.convert_timm(weights), name)
     assert ours.plan.adds_padding == (name in PADDED_WITHIN)
     if ours.plan.adds_padding:
@@ -86,7 +79,7 @@ def test_same_weights_give_timms_own_maps_exactly(name):
 @pytest.mark.parametrize('name', dict.fromkeys(FAMILIES + ROWS_OF_TIMM))
 def test_channels_and_strides_are_timms_and_every_size_has_maps(name):
     with torch.device('meta'):
-        backbone = build(name) if name in ROWS_OF_TIMM else make(name)
+        backbone = build(name) if name in ROWS_OF_TIMM else TimmBackbone(name)
         features = timm.create_model(backbone.model_name, features_only=True)
         facts = {entry['reduction']: entry['num_chs'] for entry in features.feature_info.get_dicts()}
         assert dict(zip(backbone.out_strides, backbone.out_channels)) == {s: c for s, c in facts.items() if s >= 4}
@@ -101,7 +94,7 @@ def test_channels_and_strides_are_timms_and_every_size_has_maps(name):
 def test_no_parameter_is_dead_whichever_outputs_are_chosen(name):
     for out_indices in ((0, 1, 2, 3), 1, (0, -2)):
         with torch.device('meta'):
-            backbone = make(name, out_indices=out_indices).train()
+            backbone = TimmBackbone(name, out_indices=out_indices).train()
             scalar(backbone(torch.randn(2, 3, 64, 64))).backward()
         assert not [key for key, parameter in backbone.named_parameters() if parameter.grad is None]
 
@@ -109,8 +102,8 @@ def test_no_parameter_is_dead_whichever_outputs_are_chosen(name):
 @pytest.mark.parametrize('name', SMALL)
 def test_freezing_copying_and_checkpointing_change_what_they_say(name):
     torch.manual_seed(0)
-    plain = make(name, frozen_stages=1)
-    saving = make(name, frozen_stages=1, with_cp=True)
+    plain = TimmBackbone(name, frozen_stages=1)
+    saving = TimmBackbone(name, frozen_stages=1, with_cp=True)
     saving.load_state_dict(plain.state_dict())
     x = torch.randn(2, 3, 64, 64)
     for other in (copy.deepcopy(plain).eval(), pickle.loads(pickle.dumps(plain)).eval()):
@@ -136,7 +129,7 @@ def test_the_stem_ends_where_the_blocks_of_stride_four_begin():
                               ('convnext_tiny', 'stem.0', 'stages.0.blocks.0'), ('vgg11', 'features.3', 'features.6'),
                               ('swin_tiny_patch4_window7_224', 'patch_embed.proj', 'layers.0.blocks.0')):
         with torch.device('meta'):
-            keys = make(name).timm_keys
+            keys = TimmBackbone(name).timm_keys
         homes = {key.rpartition('.')[0]: ours and ours.split('.')[0] for key, ours in keys.items()}
         assert [home for key, home in homes.items() if key.startswith(stem)][0] == 'stem'
         assert {home for key, home in homes.items() if key.startswith(first)} == {'layer1'}
@@ -153,7 +146,7 @@ def classifier(tmp_path):
 def test_checkpoints_of_timm_and_of_ours_load_from_files(classifier, tmp_path):
     from safetensors.torch import save_file
     path, weights = classifier
-    backbone = make('mobilenetv3_small_075', init_cfg=dict(type='Pretrained', checkpoint=str(path)))
+    backbone = TimmBackbone('mobilenetv3_small_075', init_cfg=dict(type='Pretrained', checkpoint=str(path)))
     backbone.init_weights()
     for key, ours in backbone.timm_keys.items():
         assert ours is None or torch.equal(backbone.state_dict()[ours], weights[key])
@@ -162,7 +155,7 @@ def test_checkpoints_of_timm_and_of_ours_load_from_files(classifier, tmp_path):
     saved = {f'backbone.{key}': value for key, value in backbone.state_dict().items()}
     torch.save(dict(state_dict={**saved, 'neck.weight': torch.zeros(1)}), detector)
     for source in (safe, detector):
-        other = make('mobilenetv3_small_075', out_indices=(0, 1))
+        other = TimmBackbone('mobilenetv3_small_075', out_indices=(0, 1))
         other.load_pretrained(source)
         assert all(torch.equal(value, backbone.state_dict()[key]) for key, value in other.state_dict().items())
 
@@ -177,7 +170,7 @@ def test_weights_that_do_not_fit_are_refused_by_name(classifier, change, message
     change(weights)
     torch.save(weights, path)
     with pytest.raises(CheckpointError, match=message):
-        make('mobilenetv3_small_075').load_pretrained(path)
+        TimmBackbone('mobilenetv3_small_075').load_pretrained(path)
 
 
 def test_the_authors_names_load_where_timm_knows_them(tmp_path):
@@ -190,17 +183,18 @@ def test_the_authors_names_load_where_timm_knows_them(tmp_path):
             key = key.replace(f'layers.{stage}.downsample', f'layers.{stage - 1}.down-sample')
         authors[key.replace('down-sample', 'downsample').replace('head.fc', 'head')] = value
     torch.save(dict(model=authors), tmp_path / 'authors.pth')
-    backbone = make(name)
+    backbone = TimmBackbone(name)
     backbone.load_pretrained(tmp_path / 'authors.pth')
-    assert all(ours is None or torch.equal(backbone.state_dict()[ours], weights[key])
-               for key, ours in backbone.timm_keys.items())
+    assert all(
+        ours is None or torch.equal(backbone.state_dict()[ours], weights[key])
+        for key, ours in backbone.timm_keys.items())
 
 
 def test_published_weights_come_from_the_caches_or_the_error_says_what_to_do(classifier, tmp_path, monkeypatch):
     path, weights = classifier
     tags = pretrained_tags('mobilenetv3_small_075')
     assert tags == ['mobilenetv3_small_075.lamb_in1k']
-    backbone = make('mobilenetv3_small_075')
+    backbone = TimmBackbone('mobilenetv3_small_075')
     config = timm.get_pretrained_cfg(tags[0])
     monkeypatch.setattr('huggingface_hub.try_to_load_from_cache', lambda *args: None)
     monkeypatch.setattr('torch.hub.get_dir', lambda: str(tmp_path / 'hub'))
@@ -253,7 +247,7 @@ def test_without_timm_the_module_imports_and_the_error_names_the_command(monkeyp
 def test_layers_without_children_are_never_checkpointed_alone_in_place():
     with torch.device('meta'):
         for name in FAMILIES:
-            backbone = make(name)
+            backbone = TimmBackbone(name)
             for stage in backbone.stage_names:
                 for block in getattr(backbone, stage):
                     assert list(block.parameters())

@@ -1,4 +1,4 @@
-"""Any network of timm that gives maps at strides 4, 8, 16 (and 32), behind the contract of this project's backbones.
+"""Any network of timm that gives maps at strides 4, 8, 16 (and 32), behind the contract of our backbones.
 
 Origin of the networks: huggingface/pytorch-image-models (``pip install timm``, Apache-2.0), each with a paper of its own.
 Different from ``timm.create_model(..., features_only=True)``, which gives the same maps:
@@ -162,16 +162,29 @@ def _cut(net: nn.Module, taps: Sequence[_Map], stem_tap: Optional[str]) -> Tuple
     else:  # before the first of the modules whose output is the first map
         first = next(index for index, name in enumerate(names) if name.startswith(taps[0].module))
     bounds = [0, first, *(position for position, _ in ends)]
-    return ([[module for _, module in chain[start:stop]] for start, stop in zip(bounds, bounds[1:])],
-            [rectified for _, rectified in ends])
+    return ([[module for _, module in chain[start:stop]]
+             for start, stop in zip(bounds, bounds[1:])], [rectified for _, rectified in ends])
+
+
+def _pad_input(module: nn.Module, inputs: Tuple[Tensor]) -> Tensor:
+    return F.pad(inputs[0], (1, 1, 1, 1))
 
 
 def keep_sizes(net: nn.Module) -> None:
-    """Give every convolution and pooling without padding half its kernel, so that stride s makes ceil(size / s)."""
+    """Give convolutions and poolings without padding half their kernel, so that stride s makes ceil(size / s).
+
+    The blocks of Inception-v3 that halve the map pool by a function, which has no padding to set: there the input is
+    padded, with zeros, which win no maximum behind a ReLU.
+    """
+    halving = [module for module in net.modules() if type(module).__name__ in ('InceptionB', 'InceptionD')
+               and type(module).__module__.endswith('.inception_v3')]  # yapf: disable
+    for module in halving:
+        module.register_forward_pre_hook(_pad_input)
+    done = {layer for module in halving for layer in module.modules()}
     for module in net.modules():
-        if isinstance(module, (nn.Conv2d, nn.MaxPool2d)):
-            kernel, padding = (value if isinstance(value, tuple) else (value, value)
-                               for value in (module.kernel_size, module.padding))
+        if isinstance(module, (nn.Conv2d, nn.MaxPool2d)) and module not in done:
+            kernel, padding = (
+                value if isinstance(value, tuple) else (value, value) for value in (module.kernel_size, module.padding))
             if padding == (0, 0):
                 module.padding = tuple(side // 2 for side in kernel)
 
@@ -250,8 +263,8 @@ class TimmBackbone(BaseBackbone):
         model_args = dict(model_args or {})
         refused = sorted(set(OWN_ARGS) & set(model_args))
         if refused:
-            raise ValueError(f'TimmBackbone: model_args has {", ".join(refused)}; the backbone decides that itself. For '
-                             'outputs there is out_indices, for weights init_cfg')
+            raise ValueError(f'TimmBackbone: model_args has {", ".join(refused)}; the backbone decides that '
+                             'itself. For outputs there is out_indices, for weights init_cfg')
         plan = self._make_plan(model_name, model_args)
         super().__init__(len(plan.maps), out_indices, frozen_stages, norm_eval, with_cp, init_cfg)
         self.model_name, self.model_args = model_name, model_args
@@ -372,8 +385,10 @@ class TimmBackbone(BaseBackbone):
             except (AttributeError, KeyError, RuntimeError, ValueError) as error:
                 raise CheckpointError(f'these are not weights of {self.model_name}: timm meets '
                                       f'{type(error).__name__}: {error}') from error
-        return {self.timm_keys.get(key, key): value for key, value in state_dict.items()
-                if self.timm_keys.get(key, key) is not None}
+        return {
+            self.timm_keys.get(key, key): value
+            for key, value in state_dict.items() if self.timm_keys.get(key, key) is not None
+        }
 
 
 def _read_timm(name: str, model_name: str) -> dict:
