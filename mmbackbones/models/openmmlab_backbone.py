@@ -38,5 +38,6 @@ class OpenMMLabBackbone(CutBackbone):
             raise ValueError(f'OpenMMLabBackbone: no {backbone.get("type")!r}; choose from {", ".join(CUTS)}. Most '
                              'others are in timm: see `mmbackbones list`')
         net = MODELS.build(dict(backbone))
-        net.init_weights()  # not by its constructor
+        if not next(net.parameters()).is_meta:
+            net.init_weights()  # which its constructor does not
         super().__init__(net, CUTS[backbone['type']], out_indices, frozen_stages, norm_eval, with_cp, init_cfg)
