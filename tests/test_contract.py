@@ -48,7 +48,7 @@ def test_trains_with_a_finite_gradient_for_every_parameter(name):
     assert large or all(parameter.grad.isfinite().all() for parameter in backbone.parameters())
 
 
-@pytest.mark.parametrize('name', FAMILIES)
+@pytest.mark.parametrize('name', SMALLEST)
 def test_any_choice_of_outputs_leaves_no_dead_parameter(name):
     full = build_small(name).eval()
     x = torch.randn(2, 3, 64, 64)
