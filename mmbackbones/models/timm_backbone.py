@@ -1,6 +1,6 @@
 """Any network of timm that gives maps at strides 4, 8, 16 (and 32), behind the contract of our backbones.
 
-Origin of the networks: huggingface/pytorch-image-models (``pip install timm``, Apache-2.0), each with a paper of its own.
+Origin of the networks: huggingface/pytorch-image-models (``pip install timm``, Apache-2.0), each with its own paper.
 Different from ``timm.create_model(..., features_only=True)``, which gives the same maps:
 
 - Stages are counted from stride 4. All up to the stride-2 map is the stem; where a network has no such map the stem is
@@ -38,8 +38,13 @@ CHAIN_EXTRACTORS = ('FeatureListNet', 'EfficientNetFeatures', 'MobileNetV3Featur
 OTHER_CHAINS = ('Xception', 'NASNetALarge')
 # stages that do no more than run their children in order: their blocks are checkpointed and counted one by one
 CHAIN_STAGES = ('ConvNeXtStage', 'SwinTransformerStage', 'DarkStage')
-# without it they take images of one size only
-SIZE_ARGS = {'swin_': dict(strict_img_size=False), 'swinv2_': dict(strict_img_size=False)}
+# what timm leaves to the caller, by the start of the name: Swin takes images of one size without it, and timm sets the
+# epsilon that FBNet-C was trained with only where it loads the weights itself
+NEEDED_ARGS = {
+    'swin_': dict(strict_img_size=False),
+    'swinv2_': dict(strict_img_size=False),
+    'fbnetc_': dict(bn_eps=1e-3)
+}
 OWN_ARGS = ('features_only', 'out_indices', 'feature_cls', 'pretrained', 'checkpoint_path', 'num_classes')
 # functions of timm's model files that turn the authors' names into timm's
 FILTERS = ('checkpoint_filter_fn', '_filter_fn', '_filter_torchvision_pretrained')
@@ -50,7 +55,7 @@ def _import_timm():
         import timm
     except ImportError:
         raise ImportError("timm is not installed, and this backbone is one of timm's: pip install 'mmbackbones[timm]' "
-                          "(or pip install 'timm>=1.0.20')") from None
+                          "(or pip install 'timm>=1.0.31,<1.1')") from None
     return timm
 
 
@@ -73,8 +78,8 @@ def _create(model_name: str, model_args: dict, **kwargs) -> nn.Module:
         near = timm.list_models(f'*{model_name.split(".")[0]}*')[:8]
         hint = f'; near it: {", ".join(near)}' if near else ''
         raise ValueError(f'TimmBackbone: timm {timm.__version__} has no network {model_name!r}{hint}')
-    size_args = next((args for start, args in SIZE_ARGS.items() if model_name.startswith(start)), {})
-    return timm.create_model(model_name, **{**size_args, **model_args}, **kwargs)
+    needed = next((args for start, args in NEEDED_ARGS.items() if model_name.startswith(start)), {})
+    return timm.create_model(model_name, **{**needed, **model_args}, **kwargs)
 
 
 class _Cell(nn.Module):
@@ -312,8 +317,9 @@ class TimmBackbone(BaseBackbone):
 
     @torch.no_grad()
     def _has_exact_sizes(self) -> bool:
-        multiple = max(self.plan.multiple, 32)  # at its multiples nothing is cropped
-        for height, width in ((multiple, 2 * multiple), (33, 62), (66, 47), (100, 57)):
+        """Whether the maps are as large as they must be, where every layer halves even numbers, and odd ones."""
+        multiple = self.plan.multiple
+        for height, width in ((32, 64), (33, 47)) if multiple == 1 else ((multiple, 2 * multiple), ):
             try:
                 maps = self(torch.empty(1, 3, height, width, device='meta'))
             except (RuntimeError, AssertionError, ValueError):  # it takes no such size
