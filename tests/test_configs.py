@@ -1,4 +1,6 @@
 """Every file under configs/: it says how to run it, it fits together, it trains and infers."""
+import copy
+import functools
 import logging
 import math
 import re
@@ -33,8 +35,14 @@ def quiet():
     logging.disable(logging.NOTSET)
 
 
-def load(path: str) -> Config:
+@functools.lru_cache(maxsize=None)
+def read(path: str) -> Config:
     return Config.fromfile(ROOT / path)
+
+
+def load(path: str) -> Config:
+    """A config of its own for each test: tests change theirs."""
+    return copy.deepcopy(read(path))
 
 
 @contextmanager
@@ -346,7 +354,7 @@ def test_neck_norms_each_position_before_it_averages(hidden):
 
 
 def test_the_readme_lists_the_detectors_that_there_are():
-    table = re.search(r'\| BACKBONE \|.*?\n\n', (ROOT / 'README.md').read_text(), re.DOTALL)[0].splitlines()
+    table = re.search(r'\| BACKBONE \|.*?\n\n', (ROOT / 'README.md').read_text(), re.DOTALL)[0].strip().splitlines()
     detectors = [cell.strip() for cell in table[0].split('|')[2:-1]]
     listed = set()
     for line in table[2:]:
