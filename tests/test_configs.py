@@ -160,7 +160,8 @@ def test_fits_together_trains_one_step_and_infers(path):
             assert said_size(path) == round(sum(parameter.numel() for parameter in model.parameters()) / 1e6, 2)
         maps, levels = watch(model)
         optimizer = build_optim_wrapper(model, cfg.optim_wrapper)
-        check_optimizer(cfg, model, optimizer)
+        if path not in DEMO:
+            check_optimizer(cfg, model, optimizer)
         if large:
             model.neck(model.backbone(torch.empty(2, 3, size, size, device='meta')))
             check_maps(cfg, model, maps, levels, size)
