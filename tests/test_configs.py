@@ -122,7 +122,8 @@ def check_maps(cfg: Config, model: torch.nn.Module, maps: list, levels: list, si
     level_strides = [stride[0] for stride in heads.prior_generator.strides]
     assert [shape[-1] for shape in levels] == [math.ceil(size / stride) for stride in level_strides]
     if cfg.model.get('roi_head'):
-        assert cfg.model.roi_head.bbox_roi_extractor.featmap_strides == level_strides[:4]
+        pooled_strides = cfg.model.roi_head.bbox_roi_extractor.featmap_strides
+        assert pooled_strides == level_strides[:len(pooled_strides)]
 
 
 def check_optimizer(cfg: Config, model: torch.nn.Module, optimizer: OptimWrapper) -> None:
