@@ -3,52 +3,92 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import List, Optional
 
-from .catalogue import Backbone, find_backbone, load_catalogue
+from .catalogue import NOT_YET, Backbone, find_backbone, load_catalogue, parse_figure
 from .version import __version__
 
 __all__ = ['main']
 
 
-def _millions(count: int) -> str:
-    return f'{count / 1e6:.2f}'
+def _millions(count: Optional[int]) -> str:
+    return '-' if count is None else f'{count / 1e6:.2f}'
 
 
-def _giga(count: int) -> str:
+def _giga(count: Optional[int]) -> str:
+    if count is None:
+        return '-'
     return f'{count / 1e9:.3f}G' if count >= 1e9 else f'{count / 1e6:.1f}M'
 
 
+def _percent(value: Optional[float]) -> str:
+    return '-' if value is None else f'{value:.2f}'
+
+
 def _dashed(values) -> str:
-    return '/'.join(map(str, values))
+    return '/'.join(map(str, values)) or '-'
 
 
-def _print_table(columns, rows, title=None) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    table = Table(title=title, box=None, pad_edge=False, header_style='bold')
-    for name, justify in columns:
-        table.add_column(name, justify=justify, no_wrap=True)
+def _print_table(columns, rows) -> None:
+    """Print columns of equal width; ``columns`` is a list of (name, ``'<'`` or ``'>'`` for the side they lean to)."""
+    rows = [[name for name, _ in columns], *rows]
+    widths = [max(map(len, cells)) for cells in zip(*rows)]
     for row in rows:
-        table.add_row(*row)
-    # a pipe has no width of its own: give it room for every column
-    console = Console() if sys.stdout.isatty() else Console(width=200)
-    console.print(table)
+        print('  '.join(f'{cell:{side}{width}}' for cell, width, (_, side) in zip(row, widths, columns)).rstrip())
+
+
+def _at_most(limit: Optional[float], counted: Optional[int], published: Optional[str]) -> bool:
+    """Whether a figure keeps a limit: ours, or the published one where the row is not there yet."""
+    if limit is None:
+        return True
+    if counted is None and published is not None:
+        counted = parse_figure(published)
+    return counted is not None and counted <= limit
+
+
+def _select(args) -> List[Backbone]:
+    """The rows that all filters let through.
+
+    Raises:
+        KeyError: there is none; it says which filter has no such value at all.
+    """
+    rows = load_catalogue()
+    if args.family is not None:
+        families = {row.family.lower(): row.family for row in rows}
+        wanted = args.family.lower()
+        # the whole name of a family, or a part that several share: 'inception' for all four
+        chosen = {wanted} if wanted in families else {family for family in families if wanted in family}
+        if not chosen:
+            raise KeyError(f'no family {args.family!r} in the catalogue; it has {", ".join(families.values())}')
+        rows = [row for row in rows if row.family.lower() in chosen]
+    if args.document is not None:
+        rows = [row for row in rows if args.document in row.documents]
+    if args.implementation is not None:
+        rows = [row for row in rows if row.implementation == args.implementation]
+    params = args.max_params and args.max_params * 1e6
+    macs = args.max_macs and args.max_macs * 1e9
+    rows = [
+        row for row in rows
+        if _at_most(params, row.params, row.paper_params) and _at_most(macs, row.macs, row.paper_macs)
+    ]
+    if not rows:
+        raise KeyError('no backbone in the catalogue passes all of these filters; `mmbackbones list` shows all')
+    return rows
 
 
 def list_backbones(args) -> None:
-    rows = [row for row in load_catalogue() if args.family is None or row.family.lower() == args.family.lower()]
-    if not rows:
-        families = sorted({row.family for row in load_catalogue()})
-        raise KeyError(f'no family {args.family!r} in the catalogue; it has {", ".join(families)}')
+    rows = _select(args)
     if args.json:
         print(json.dumps([row._asdict() for row in rows], indent=1))
         return
-    _print_table([('name', 'left'), ('family', 'left'), ('params M', 'right'), ('paper', 'right'), ('MACs', 'right'),
-                  ('paper', 'right'), ('top-1 %', 'right'), ('channels', 'left'), ('strides', 'left')],
+    _print_table([('name', '<'), ('family', '<'), ('params M', '>'), ('paper', '>'), ('MACs', '>'), ('paper', '>'),
+                  ('top-1 %', '>'), ('channels', '<'), ('strides', '<'), ('implementation', '<')],
                  [(row.name, row.family, _millions(row.params), row.paper_params or '-', _giga(row.macs), row.paper_macs
-                   or '-', f'{row.top1:.2f}' if row.top1 else '-', _dashed(row.channels), _dashed(row.strides))
+                   or '-', _percent(row.top1), _dashed(row.channels), _dashed(row.strides), row.implementation)
                   for row in rows])
-    print(f"\n{len(rows)} backbones, counted with the paper's classifier at the paper's input size.")
+    missing = sum(row.config is None for row in rows)
+    said = f', {missing} of them {NOT_YET} there' if missing else ''
+    print(f"\n{len(rows)} backbones{said}. Counted with the paper's classifier at the paper's input size.")
     print('`mmbackbones info NAME` tells more.')
 
 
@@ -58,24 +98,40 @@ def _snippet(row: Backbone) -> str:
     return f'backbone=dict({arguments}),\n{neck}'
 
 
+def _published_weights(row: Backbone) -> List[str]:
+    """What ``timm://`` may be followed by for this row. Loads timm, which takes seconds."""
+    if row.implementation != 'timm' or 'model_args' in row.config:  # other arguments, other weights
+        return []
+    from .models import pretrained_tags
+    model_name = row.config['model_name']
+    return [tag for tag in pretrained_tags(model_name) if '.' not in model_name or tag == model_name]
+
+
 def show_info(args) -> None:
     row = find_backbone(args.name)
     if args.json:
-        print(json.dumps(row._asdict(), indent=1))
+        print(json.dumps({**row._asdict(), 'weights': _published_weights(row)}, indent=1))
         return
-    published = row.source is not None
-    _print_table([('', 'left'), ('measured', 'right'), ('published', 'right')],
+    print(f'{row.name} ({row.family}, {row.implementation})\n')
+    _print_table([('', '<'), ('measured', '>'), ('published', '>')],
                  [('params, M', _millions(row.params), row.paper_params or '-'),
-                  ('MACs', _giga(row.macs), row.paper_macs or '-'),
-                  ('top-1, %', '-', f'{row.top1:.2f}' if row.top1 else '-'), ('channels', _dashed(row.channels), ''),
-                  ('strides', _dashed(row.strides), '')],
-                 title=f'{row.name} ({row.family}, {row.implementation})')
+                  ('MACs', _giga(row.macs), row.paper_macs or '-'), ('top-1, %', '-', _percent(row.top1)),
+                  ('channels', _dashed(row.channels), ''), ('strides', _dashed(row.strides), '')])
     print(f'\npaper      {row.title}, {row.year}\n           {row.link}')
-    print(f'published  {row.source}' if published else 'published  no figures')
-    print(f'counted    at {row.input_size}x{row.input_size} with {row.num_classes} classes')
+    print(f'published  {row.source or "no figures"}')
+    print(f'named in   {", ".join(f"document {document}" for document in row.documents) or "no founding document"}')
+    if row.config is not None:
+        print(f'counted    at {row.input_size}x{row.input_size} with {row.num_classes} classes')
     if row.note:
         print(f'note       {row.note}')
-    print(f'\nin a detector config:\n\n{_snippet(row)}')
+    if row.config is None:
+        print(f'\n{row.name} is {NOT_YET} there: no config can build it.')
+        return
+    print(f'\nin a detector config:\n\n{_snippet(row)}', flush=True)
+    weights = _published_weights(row)
+    if weights:
+        print("\nwith init_cfg=dict(type='Pretrained', checkpoint=...) in the backbone, one of\n")
+        print('\n'.join(f'timm://{tag}' for tag in weights))
 
 
 def convert_weights(args) -> None:
@@ -86,7 +142,10 @@ def convert_weights(args) -> None:
     target = Path(args.output)
     if target.exists() and not args.force:
         raise FileExistsError(f'{target} exists; --force overwrites it')
-    backbone = MODELS.build(dict(find_backbone(args.name).config))
+    row = find_backbone(args.name)
+    if row.config is None:
+        raise ValueError(f'{row.name} is {NOT_YET} there; `mmbackbones info {row.name}` says what is known of it')
+    backbone = MODELS.build(dict(row.config))
     backbone.load_pretrained(args.checkpoint)
     weights = backbone.state_dict()
     part = target.with_name(f'{target.name}.part')
@@ -105,8 +164,14 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
 
     command = commands.add_parser(
-        'list', help='a table of all backbones', epilog='example: mmbackbones list --family odconv')
-    command.add_argument('--family', help='only this family')
+        'list',
+        help='a table of all backbones',
+        epilog='example: mmbackbones list --max-params 10 --document 001 --implementation timm')
+    command.add_argument('--family', help='only this family, or all whose names contain this: inception')
+    command.add_argument('--max-params', type=float, metavar='M', help='at most so many million parameters')
+    command.add_argument('--max-macs', type=float, metavar='G', help='at most so many billion MACs')
+    command.add_argument('--document', metavar='NUMBER', help='only what this founding document names: 000 to 004')
+    command.add_argument('--implementation', metavar='WHICH', help="only native, timm, ... or 'not yet'")
     command.add_argument('--json', action='store_true', help='all fields, for programs')
     command.set_defaults(run=list_backbones)
 
@@ -135,7 +200,7 @@ def main(argv=None) -> int:
         args.run(args)
     except BrokenPipeError:  # `mmbackbones list | head`
         return 0
-    except (KeyError, ValueError, OSError) as error:
+    except (ImportError, KeyError, ValueError, OSError) as error:
         print(f'mmbackbones: {error.args[0] if isinstance(error, KeyError) else error}', file=sys.stderr)
         return 1
     return 0

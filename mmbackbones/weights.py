@@ -88,6 +88,9 @@ def read_checkpoint(path: str, map_location: str = 'cpu') -> dict:
     try:
         if paddle:
             checkpoint = read_pdparams(path, map_location)
+        elif path.endswith('.safetensors'):
+            from safetensors.torch import load_file
+            checkpoint = load_file(path, device=str(map_location))
         else:
             checkpoint = torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:

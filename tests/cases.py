@@ -1,18 +1,30 @@
-"""The table that the shared tests run over: one case for every row of the catalogue."""
+"""The table that the shared tests run over: one case for every row of the catalogue that can be built."""
 from mmengine.registry import MODELS
 
 from mmbackbones.catalogue import load_catalogue
 
-ROWS = {row.name: row for row in load_catalogue()}
+ROWS = {row.name: row for row in load_catalogue() if row.config}
 
 # Above this many parameters a network is tested on the meta device alone, for memory and time.
 LARGE = 100e6
 
-# The row of each class that is cheapest for images of one size: for properties that do not depend on depth or width.
-SMALLEST = {}
-for _row in sorted(ROWS.values(), key=lambda row: row.macs / row.input_size**2):
-    SMALLEST.setdefault(_row.config['type'], _row.name)
-SMALLEST = tuple(SMALLEST.values())
+
+def _cheapest(key) -> dict:
+    """The name of the row that is cheapest for images of one size, for each value of ``key(row)``."""
+    names = {}
+    for row in sorted(ROWS.values(), key=lambda row: row.macs / row.input_size**2):
+        names.setdefault(key(row), row.name)
+    return names
+
+
+# The row of each class that is cheapest: for properties that do not depend on depth or width.
+SMALLEST = tuple(_cheapest(lambda row: row.config['type']).values())
+
+# Libraries bring networks that share nothing but a wrapper: there, the cheapest row of each family as well.
+FAMILIES = tuple(dict.fromkeys(SMALLEST + tuple(_cheapest(lambda row: (row.config['type'], row.family)).values())))
+
+# Rows that are trained on real tensors: ours all, of the libraries one of each family.
+TRAINED = tuple(name for name, row in ROWS.items() if row.implementation == 'native' or name in FAMILIES)
 
 # Where the cheapest row of a class is so large that building it takes most of a test: a smaller form of the same class.
 SHRUNK = {

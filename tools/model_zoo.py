@@ -11,7 +11,7 @@ def render() -> str:
     lines = [
         '# Model zoo', '', 'Written by `python tools/model_zoo.py` from `mmbackbones/catalogue/backbones.yaml`.',
         "Parameters and MACs are with the paper's classifier (1000 classes, 224x224 where the note says nothing else);",
-        'ours are counted here.'
+        'ours are counted here. What is not there yet has the published figures alone.'
     ]
     family = None
     for row in load_catalogue():
@@ -19,12 +19,13 @@ def render() -> str:
             family = row.family
             lines += [
                 '', f'## {family}', '', f'{row.title}, {row.year}. <{row.link}>', '',
-                '| name | params M | paper | MACs | paper | top-1 % (published) | channels | strides | note |',
-                '|-|-|-|-|-|-|-|-|-|'
+                '| name | params M | paper | MACs | paper | top-1 % (published) | channels | strides | by | note |',
+                '|-|-|-|-|-|-|-|-|-|-|'
             ]
-        cells = (f'`{row.name}`', f'{row.params / 1e6:.2f}', row.paper_params
-                 or '', f'{row.macs / 1e9:.3f}G', row.paper_macs or '', f'{row.top1:.2f}' if row.top1 else '',
-                 '/'.join(map(str, row.channels)), '/'.join(map(str, row.strides)), row.note)
+        counted = ('', '') if row.config is None else (f'{row.params / 1e6:.2f}', f'{row.macs / 1e9:.3f}G')
+        cells = (f'`{row.name}`', counted[0], row.paper_params or '', counted[1], row.paper_macs
+                 or '', f'{row.top1:.2f}' if row.top1 else '', '/'.join(map(str, row.channels)),
+                 '/'.join(map(str, row.strides)), row.implementation, row.note)
         lines.append(f'| {" | ".join(cells)} |')
     return '\n'.join(lines) + '\n'
 

@@ -6,7 +6,10 @@ from typing import NamedTuple, Optional, Tuple
 
 import yaml
 
-__all__ = ['Backbone', 'find_backbone', 'load_catalogue']
+__all__ = ['NOT_YET', 'Backbone', 'find_backbone', 'load_catalogue', 'parse_figure']
+
+NOT_YET = 'not yet'
+UNITS = {'G': 1e9, 'M': 1e6}
 
 
 class Backbone(NamedTuple):
@@ -15,7 +18,7 @@ class Backbone(NamedTuple):
     Attributes:
         name: what a user types.
         family: family of the paper.
-        config: the model config.
+        config: the model config; None where it cannot be built yet. Such a row has no channels, strides and counts.
         channels, strides: of the default outputs, finest first.
         params, macs: measured, with the paper's classifier at ``input_size``.
         input_size, num_classes: what the counts are for.
@@ -25,16 +28,16 @@ class Backbone(NamedTuple):
         source: where the published figures were read.
         title, year, link: of the paper.
         documents: founding documents that name it.
-        implementation: ``native`` or the library it comes from.
+        implementation: ``native``, the library it comes from, or :data:`NOT_YET`.
         note: what differs from the paper, and why.
     """
     name: str
     family: str
-    config: dict
+    config: Optional[dict]
     channels: Tuple[int, ...]
     strides: Tuple[int, ...]
-    params: int
-    macs: int
+    params: Optional[int]
+    macs: Optional[int]
     input_size: int
     num_classes: int
     head_params: int
@@ -51,6 +54,11 @@ class Backbone(NamedTuple):
     note: str
 
 
+def parse_figure(printed: str) -> float:
+    """A published count as a number: ``'4.1G'`` -> 4.1e9; parameters, ``'25.6'``, are in millions."""
+    return float(printed.rstrip('GM')) * UNITS[printed[-1] if printed[-1] in UNITS else 'M']
+
+
 @functools.lru_cache(maxsize=None)
 def load_catalogue() -> Tuple[Backbone, ...]:
     """All rows, in the file's order."""
@@ -58,16 +66,18 @@ def load_catalogue() -> Tuple[Backbone, ...]:
     data = yaml.load((Path(__file__).parent / 'backbones.yaml').read_text(), Loader=loader)
     rows = []
     for row in data['backbones']:
-        family, paper, head = data['families'][row['family']], row.get('paper', {}), row.get('head', {})
+        row = {**data['families'][row['family']], **row}  # what a row says goes before what its family says
+        config, measured = row.get('config'), row.get('measured', {})
+        paper, head = row.get('paper', {}), row.get('head', {})
         rows.append(
             Backbone(
                 name=row['name'],
                 family=row['family'],
-                config=row['config'],
-                channels=tuple(row['channels']),
-                strides=tuple(row['strides']),
-                params=row['measured']['params'],
-                macs=row['measured']['macs'],
+                config=config,
+                channels=tuple(row.get('channels', ())),
+                strides=tuple(row.get('strides', ())),
+                params=measured.get('params'),
+                macs=measured.get('macs'),
                 input_size=row.get('input', 224),
                 num_classes=row.get('classes', 1000),
                 head_params=head.get('params', 0),
@@ -76,11 +86,11 @@ def load_catalogue() -> Tuple[Backbone, ...]:
                 paper_macs=paper.get('macs'),
                 top1=paper.get('top1'),
                 source=data['sources'][paper['source']] if paper else None,
-                title=family['title'],
-                year=family['year'],
-                link=family['link'],
-                documents=tuple(family['documents']),
-                implementation=family['implementation'],
+                title=row['title'],
+                year=row['year'],
+                link=row['link'],
+                documents=tuple(row['documents']),
+                implementation=row['implementation'] if config else NOT_YET,
                 note=row.get('note', '')))
     return tuple(rows)
 

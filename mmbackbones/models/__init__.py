@@ -8,12 +8,16 @@ from .dogenet import DogeNet
 from .dsnet import DSNet
 from .dynamic_mobilenetv2 import CondConvMobileNetV2, DyConvMobileNetV2, ODConvMobileNetV2
 from .dynamic_resnet import CondConvResNet, DyConvResNet, ODConvResNet
+from .openmmlab_backbone import OpenMMLabBackbone
 from .pvt import PyramidVisionTransformer, PyramidVisionTransformerV2
 from .swin import SwinTransformer
+from .timm_backbone import TimmBackbone, pretrained_tags
+from .torchvision_backbone import TorchvisionBackbone
 from .vit import VisionTransformer
 
 __all__ = [
     'BaseBackbone', 'BoTNet', 'CoAtNet', 'CondConvMobileNetV2', 'CondConvResNet', 'Conv2Former', 'DSNet', 'DogeNet',
-    'DyConvMobileNetV2', 'DyConvResNet', 'ODConvMobileNetV2', 'ODConvResNet', 'PooledDropout', 'PooledNorm',
-    'PyramidVisionTransformer', 'PyramidVisionTransformerV2', 'SwinTransformer', 'VisionTransformer'
+    'DyConvMobileNetV2', 'DyConvResNet', 'ODConvMobileNetV2', 'ODConvResNet', 'OpenMMLabBackbone', 'PooledDropout',
+    'PooledNorm', 'PyramidVisionTransformer', 'PyramidVisionTransformerV2', 'SwinTransformer', 'TimmBackbone',
+    'TorchvisionBackbone', 'VisionTransformer', 'pretrained_tags'
 ]

@@ -155,8 +155,9 @@ class BaseBackbone(BaseModule, metaclass=ABCMeta):
         """What stage ``index`` gives the next one -> its map ``(N, C, H, W)``. By default they are the same."""
         return x
 
-    def _run(self, block: nn.Module, x: Tensor) -> Tensor:
-        if not (self.with_cp and torch.is_grad_enabled() and x.requires_grad):
+    def _run(self, block: nn.Module, x: Union[Tensor, Tuple[Tensor, ...]]) -> Union[Tensor, Tuple[Tensor, ...]]:
+        first = x[0] if isinstance(x, tuple) else x
+        if not (self.with_cp and torch.is_grad_enabled() and first.requires_grad):
             return block(x)
         if torch.compiler.is_compiling():  # traced once: nothing is counted twice there
             return checkpoint(block, x, use_reentrant=False)
