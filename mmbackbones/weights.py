@@ -58,12 +58,26 @@ def _fetch(url: str) -> str:
     return file
 
 
+def _read_safetensors(path: str, map_location: str) -> Dict[str, Tensor]:
+    try:
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+    except ImportError:
+        raise CheckpointError(f'checkpoint {path}: reading this format needs another package: '
+                              'pip install safetensors') from None
+    try:
+        return load_file(path, device=str(map_location))
+    except SafetensorError as error:
+        raise CheckpointError(f'checkpoint {path} is broken or not in the format of its name: {error}') from error
+
+
 def read_checkpoint(path: str, map_location: str = 'cpu') -> dict:
     """Read a checkpoint file or address without executing anything in it.
 
     Args:
         path: a local file, an ``http(s)://`` address (kept in torch hub's cache) or an address of MMEngine's such as
-            ``torchvision://resnet50``. A name that ends in ``.pdparams`` is taken for PaddlePaddle's format.
+            ``torchvision://resnet50``. A name that ends in ``.pdparams`` is taken for PaddlePaddle's format, one in
+            ``.safetensors`` for that of Hugging Face.
         map_location: where the tensors go.
 
     Returns:
@@ -74,8 +88,9 @@ def read_checkpoint(path: str, map_location: str = 'cpu') -> dict:
     """
     path = os.fspath(path)
     remote = path.startswith(('http://', 'https://'))
-    paddle = (urlsplit(path).path if remote else path).endswith('.pdparams')
-    if remote and paddle:
+    suffix = os.path.splitext(urlsplit(path).path if remote else path)[1]
+    paddle = suffix == '.pdparams'
+    if remote and suffix in ('.pdparams', '.safetensors'):
         path = _fetch(path)
     elif remote:
         return torch.hub.load_state_dict_from_url(path, map_location=map_location, weights_only=True)
@@ -84,13 +99,12 @@ def read_checkpoint(path: str, map_location: str = 'cpu') -> dict:
         return CheckpointLoader.load_checkpoint(path, map_location=map_location)
     if not os.path.isfile(path):
         raise CheckpointError(f'checkpoint {path}: no such file (looked from {os.getcwd()})')
+    if suffix == '.safetensors':
+        return _read_safetensors(path, map_location)
     torch.serialization.add_safe_globals(_allowed_globals())
     try:
         if paddle:
             checkpoint = read_pdparams(path, map_location)
-        elif path.endswith('.safetensors'):
-            from safetensors.torch import load_file
-            checkpoint = load_file(path, device=str(map_location))
         else:
             checkpoint = torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:

@@ -16,6 +16,7 @@ Different from ``timm.create_model(..., features_only=True)``, which gives the s
 timm is an extra: this module can be imported without it, and says how to get it when a backbone is built.
 """
 import os
+import sys
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 from urllib.parse import urlsplit
 
@@ -60,7 +61,7 @@ def _import_timm():
 
 
 def pretrained_tags(model_name: str) -> List[str]:
-    """Names of the pretrained weights that timm publishes for a network, the default ones first.
+    """Names of the pretrained weights that timm publishes for a network.
 
     Args:
         model_name: such as ``'resnet50'``; a tag behind a point is ignored.
@@ -122,7 +123,7 @@ def _chain(net: nn.Module) -> List[Tuple[str, nn.Module]]:
 
 
 def _blocks(modules: Sequence[nn.Module]) -> nn.Sequential:
-    """Put single layers together, so that every block has parameters and a checkpointed one never begins in place."""
+    """Put single layers together with each other or the block behind them: a ReLU alone, in place, is no block."""
     blocks, loose = [], []
     for module in modules:
         if not list(module.children()):
@@ -233,9 +234,11 @@ def _read_features(model_name: str, model_args: dict) -> _Plan:
     if [each.stride for each in maps] not in ([4, 8, 16], [4, 8, 16, 32]):
         raise ValueError(f'TimmBackbone: {model_name} has maps at strides {", ".join(map(str, by_stride))}; a detector '
                          'needs 4, 8, 16 and, where there is one, 32. `mmbackbones list` shows what works')
-    output_format = str(getattr(getattr(features, 'output_fmt', 'NCHW'), 'value', getattr(features, 'output_fmt', '')))
-    return _Plan(maps, by_stride[2].module if 2 in by_stride else None, getattr(features, 'concat', False),
-                 output_format == 'NHWC')
+    return _Plan(
+        maps,
+        stem_tap=by_stride[2].module if 2 in by_stride else None,
+        concat=getattr(features, 'concat', False),
+        channels_last=getattr(features, 'output_fmt', 'NCHW') == 'NHWC')
 
 
 @MODELS.register_module()
@@ -379,7 +382,6 @@ class TimmBackbone(BaseBackbone):
         Left out are the weights that timm's network has and this backbone has not: the classifier and what else is
         behind the last output. Names that timm's network does not have stay, and loading refuses them.
         """
-        import sys
         with torch.device('meta'):
             net = _create(self.model_name, self.model_args)
         home = sys.modules[type(net).__module__]
