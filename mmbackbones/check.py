@@ -83,7 +83,8 @@ def _neck_problem(cfg: Config, maps: Maps, outs: Sequence[Tensor], error: Except
     backbone = _kind(cfg.model.backbone)
     expected = neck.get('in_channels')
     channels = list(maps.channels)
-    gives = f'the backbone ({backbone}) gives {len(channels)} of [{_listed(channels)}] at strides {_listed(maps.strides)}'
+    gives = (f'the backbone ({backbone}) gives {len(channels)} of [{_listed(channels)}] at strides '
+             f'{_listed(maps.strides)}')
     if isinstance(expected, (list, tuple)):
         expected, wanted = list(expected), _fitting_order(cfg, neck, maps, outs)
         if expected != wanted:

@@ -79,10 +79,23 @@ def on_meta() -> Iterator[None]:
         yield
 
 
+def _offline(node: Any) -> None:
+    """Leave out, in place, what a build would fetch or ask other processes for; the sizes stay."""
+    if isinstance(node, dict):
+        if node.get('type') == 'MMSyncBN':
+            node['type'] = 'BN'
+        if node.get('teacher_ckpt'):  # distillation loads it when it is built
+            node['teacher_ckpt'] = None
+    for child in node.values() if isinstance(node, dict) else node if isinstance(node, (list, tuple)) else ():
+        _offline(child)
+
+
 def build(cfg: Config, part: dict) -> nn.Module:
     """Build a model, or a part of one, in evaluation mode on the meta device, under the config's default scope."""
+    part = copy.deepcopy(part)  # some classes write into their config
+    _offline(part)
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')), on_meta():
-        model = MODELS.build(copy.deepcopy(part))  # some classes write into their config
+        model = MODELS.build(part)
     model.to('meta')  # torch.Tensor(n) heeds no default device
     model.eval()  # not chained: MMDetection's networks return None
     return model

@@ -24,7 +24,8 @@ SWIN = dict(_delete_=True, type='mmbackbones.SwinTransformer', arch='tiny')
 # what is changed -> what the one sentence must say: what is wrong, and the value that mends it
 FAULTS = [
     (FASTER_RCNN, dict(backbone=dict(type='ResNett')), "type='ResNett' is not known", 'ResNet'),
-    (FASTER_RCNN, dict(backbone=dict(type='mmbackbones.SwinTransfomer')), 'is not known', 'mmbackbones.SwinTransformer'),
+    (FASTER_RCNN, dict(backbone=dict(type='mmbackbones.SwinTransfomer')), 'is not known',
+     'mmbackbones.SwinTransformer'),
     (FASTER_RCNN, dict(neck=dict(out_chanels=256)), 'cannot be built', 'out_chanels'),
     (FASTER_RCNN, dict(backbone=SWIN), 'is for 4 maps of [256, 512, 1024, 2048] channels',
      'set model.neck.in_channels=[96, 192, 384, 768]'),
@@ -51,7 +52,8 @@ FAULTS = [
     (DEFORMABLE, dict(neck=dict(out_channels=128, norm_cfg=None)), "model.encoder's queries have 256 channels",
      'set model.neck.out_channels=256'),
     (DEFORMABLE, dict(neck=dict(num_outs=3)), 'num_feature_levels is 4', 'set model.neck.num_outs=4'),
-    (MASK2FORMER, dict(backbone=SWIN), 'model.panoptic_head', 'set model.panoptic_head.in_channels=[96, 192, 384, 768]'),
+    (MASK2FORMER, dict(backbone=SWIN), 'model.panoptic_head',
+     'set model.panoptic_head.in_channels=[96, 192, 384, 768]'),
     (MASK2FORMER, dict(panoptic_head=dict(strides=[8, 16, 32, 64])), 'model.panoptic_head.strides', '[4, 8, 16, 32]'),
     (RESNET50, dict(backbone=dict(SWIN, out_indices=(3, ))), 'model.head (LinearClsHead)',
      'set model.head.in_channels=768'),
@@ -89,19 +91,19 @@ def test_our_configs_raise_no_alarm_and_are_followed_to_the_heads(path):
 
 # one for each neck and kind of head in MMDetection
 STOCK = """
-atss/atss_r50_fpn_1x_coco carafe/faster-rcnn_r50_fpn-carafe_1x_coco cascade_rpn/cascade-rpn_faster-rcnn_r50-caffe_fpn_1x_coco
-centernet/centernet_r18-dcnv2_8xb16-crop512-140e_coco condinst/condinst_r50_fpn_ms-poly-90k_coco_instance
-cornernet/cornernet_hourglass104_8xb6-210e-mstest_coco detr/detr_r50_8xb2-150e_coco dino/dino-4scale_r50_8xb2-12e_coco
-double_heads/dh-faster-rcnn_r50_fpn_1x_coco dyhead/atss_r50_fpn_dyhead_1x_coco faster_rcnn/faster-rcnn_r50-caffe-c4_ms-1x_coco
+atss/atss_r50_fpn_1x_coco carafe/faster-rcnn_r50_fpn-carafe_1x_coco
+cascade_rpn/cascade-rpn_faster-rcnn_r50-caffe_fpn_1x_coco centernet/centernet_r18-dcnv2_8xb16-crop512-140e_coco
+condinst/condinst_r50_fpn_ms-poly-90k_coco_instance cornernet/cornernet_hourglass104_8xb6-210e-mstest_coco
+detr/detr_r50_8xb2-150e_coco dino/dino-4scale_r50_8xb2-12e_coco double_heads/dh-faster-rcnn_r50_fpn_1x_coco
+dyhead/atss_r50_fpn_dyhead_1x_coco faster_rcnn/faster-rcnn_r50-caffe-c4_ms-1x_coco
 groie/mask-rcnn_r50_fpn_groie_1x_coco grid_rcnn/grid-rcnn_r50_fpn_gn-head_2x_coco htc/htc_r50_fpn_1x_coco
 libra_rcnn/libra-retinanet_r50_fpn_1x_coco maskformer/maskformer_r50_ms-16xb1-75e_coco
 nas_fpn/retinanet_r50_nasfpn_crop640-50e_coco pafpn/faster-rcnn_r50_pafpn_1x_coco
 panoptic_fpn/panoptic-fpn_r50_fpn_1x_coco point_rend/point-rend_r50-caffe_fpn_ms-1x_coco
 queryinst/queryinst_r50_fpn_1x_coco reppoints/reppoints-moment_r50_fpn_1x_coco rtmdet/rtmdet-ins_s_8xb32-300e_coco
 solov2/solov2_r50_fpn_1x_coco sparse_rcnn/sparse-rcnn_r50_fpn_1x_coco ssd/ssdlite_mobilenetv2-scratch_8xb24-600e_coco
-swin/mask-rcnn_swin-t-p4-w7_fpn_1x_coco tood/tood_r50_fpn_1x_coco vfnet/vfnet_r50_fpn_1x_coco
-yolact/yolact_r50_1xb8-55e_coco yolo/yolov3_mobilenetv2_8xb24-320-300e_coco yolof/yolof_r50-c5_8xb8-1x_coco
-yolox/yolox_s_8xb8-300e_coco
+swin/mask-rcnn_swin-t-p4-w7_fpn_1x_coco vfnet/vfnet_r50_fpn_1x_coco yolact/yolact_r50_1xb8-55e_coco
+yolo/yolov3_mobilenetv2_8xb24-320-300e_coco yolof/yolof_r50-c5_8xb8-1x_coco yolox/yolox_s_8xb8-300e_coco
 """.split()
 
 
