@@ -38,7 +38,9 @@ class KeepMetrics(Hook):
 
 def scaled(value: Any, factor: float) -> Any:
     """A size in pixels, or sizes nested in tuples and lists, times ``factor``."""
-    return tuple(scaled(each, factor) for each in value) if isinstance(value, (list, tuple)) else round(value * factor)
+    if isinstance(value, (list, tuple)):  # a list is a choice among sizes, a tuple is a size
+        return type(value)(scaled(each, factor) for each in value)
+    return round(value * factor)
 
 
 def shrink(node: Any, factor: float) -> None:
@@ -74,12 +76,9 @@ def run(path: Path, data_root: str, factor: float, work_dir: str) -> dict:
     cfg.train_dataloader.batch_size = NUM_IMAGES
     cfg.test_dataloader = cfg.test_evaluator = cfg.test_cfg = None
     cfg.train_cfg.max_epochs = cfg.train_cfg.val_interval = 1
-    cfg.default_hooks.update(logger=dict(type='LoggerHook', interval=1), checkpoint=None)
-    cfg.default_hooks.pop('visualization')
+    cfg.default_hooks = dict(logger=dict(type='LoggerHook', interval=1), checkpoint=None)
+    cfg.visualizer = dict(type='mmengine.Visualizer', name=path.stem)  # one of each name in a process
     cfg.log_level = 'WARNING'
-    # several runs in one process: each has a log and a visualizer of its own
-    cfg.experiment_name = path.stem
-    cfg.visualizer.update(name=path.stem, vis_backends=[])
     runner = Runner.from_cfg(cfg)
     keeper = KeepMetrics()
     runner.register_hook(keeper)

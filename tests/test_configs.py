@@ -343,3 +343,19 @@ def test_neck_norms_each_position_before_it_averages(hidden):
             expected += centred / (centred.square().mean(1, keepdim=True) + 1e-6).sqrt() / 15
     vectors, = neck((torch.zeros(2, 8, 6, 10), map_))
     torch.testing.assert_close(vectors, expected)
+
+
+def test_the_readme_lists_the_detectors_that_there_are():
+    table = re.search(r'\| BACKBONE \|.*?\n\n', (ROOT / 'README.md').read_text(), re.DOTALL)[0].splitlines()
+    detectors = [cell.strip() for cell in table[0].split('|')[2:-1]]
+    listed = set()
+    for line in table[2:]:
+        backbones, *cells = (cell.strip() for cell in line.split('|')[1:-1])
+        listed |= {
+            f'configs/detection/{detector}_{backbone}.py'
+            for detector, cell in zip(detectors, cells) if cell.startswith('yes') for backbone in backbones.split(', ')
+        }
+    assert listed <= set(DETECTORS)
+    # not in the table: static networks to compare with, a smaller ODConv, longer schedules
+    others = re.compile(r'.*_rcnn_(r50|mobilenetv2|odconv_r18|.*_ms_3x)\.py')
+    assert not [path for path in DETECTORS if path not in listed and not others.fullmatch(path)]
