@@ -185,7 +185,7 @@ def _replace_lists(plan: _Plan, old: Sequence[int], new: Sequence[int], why: str
     if len(passed_on) > len(old) and passed_on[:len(old)] == old:
         set_lists([root], 'out_channels', passed_on, new + passed_on[len(old):])
         set_lists(heads, 'in_channels', passed_on, new + passed_on[len(old):])
-    coarsest_first = list(neck.in_channels) != old
+    coarsest_first = list(neck.get('in_channels', old)) != old
     set_lists([root], 'in_channels', old[::-1] if coarsest_first else old, new[::-1] if coarsest_first else new)
 
 
@@ -235,7 +235,7 @@ def _swap_maps(plan: _Plan, fit: Fit, network: _Network) -> None:
     channels, strides = fit.maps.channels, _strides_of(fit)
     used = _used_maps(plan, channels)
     wanted = [strides[index] for index in used]
-    neck, neck_key = first_neck(model)
+    neck, _ = first_neck(model)
     has_maps = max(network.stage_of)
     if len(set(wanted)) < len(wanted):
         raise SwapError(
