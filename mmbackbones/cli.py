@@ -22,14 +22,15 @@ def _dashed(values) -> str:
     return '/'.join(map(str, values))
 
 
-def _print_table(columns, rows, title=None) -> None:
+def _print_table(columns, rows, title=None, wrap=False) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
     table = Table(title=title, box=None, pad_edge=False, header_style='bold')
     for name, justify in columns:
-        table.add_column(name, justify=justify, no_wrap=True)
+        table.add_column(name, justify=justify, no_wrap=not wrap)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(escape, row))
     # a pipe has no width of its own: give it room for every column
     console = Console() if sys.stdout.isatty() else Console(width=200)
     console.print(table)
@@ -99,7 +100,7 @@ def convert_weights(args) -> None:
 def swap_in_config(args) -> None:
     from .swap import swap_file
     target, changes = swap_file(args.config, args.name, args.output, args.recipe, args.force)
-    _print_table([('changed', 'left'), ('why', 'left')], changes)
+    _print_table([('changed', 'left'), ('why', 'left')], changes, wrap=True)
     print(f'\nwritten to {target}\n\npython tools/train.py {target}')
     print(f'python tools/test.py {target} work_dirs/{target.stem}/CHECKPOINT')
 

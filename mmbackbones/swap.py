@@ -482,10 +482,9 @@ def load_config(name: str) -> Config:
 
 
 # how file names of MMDetection and MMPretrain call their backbones
-BACKBONE_PART = re.compile(
-    r'(?<=[_-])(r|x|s|d|v|hg)\d{2,3}([-.]?\w+d|-(caffe|dconv\S*?|dcnv2))*(?=[_.-]|$)|'
-    r'(?<=[_-])(res2net|regnetx?|mobilenet-?v\d|swin|pvt-?(v2)?|convnext|efficientnet|hrnetv2p|vgg|darknet)[-\w.]*?'
-    r'(?=_|$)')
+BACKBONE_PART = re.compile(r'(?<=[_-])(?:[rxsdv]|hg)\d{2,3}(?:-\d+x\d+d|-caffe|-dconv|-dcnv2)*(?=[_.-]|$)|'
+                           r'(?<=[_-])(?:res2net|regnet|mobilenet-?v\d|swin|pvt|convnext|efficientnet|hrnet|vgg)'
+                           r'[-\w.]*?(?=_|$)')
 
 
 def default_output(config: str, name: str) -> str:
