@@ -74,6 +74,8 @@ def try_pair(config: str, name: str) -> str:
     size = 300 if config.startswith('ssd') else 128
     data = images(cfg, size)
     for sample in data['data_samples']:  # HTC learns a map of classes, too
+        if 'rtmdet' in config:
+            del sample.gt_instances.masks  # it takes them for bitmaps, not for MMDetection's masks
         sample.gt_sem_seg = PixelData(sem_seg=torch.zeros(1, size, size, dtype=torch.long))
     with scope_of(cfg):
         model = revert_sync_batchnorm(build(cfg)).train()  # synchronised ones need a GPU
