@@ -1,7 +1,10 @@
 """The command ``mmbackbones``: what there is, what it is, and weights of others made ours."""
 import argparse
+import itertools
 import json
+import shutil
 import sys
+import textwrap
 from pathlib import Path
 from typing import List, Optional
 
@@ -29,12 +32,21 @@ def _dashed(values) -> str:
     return '/'.join(map(str, values)) or '-'
 
 
-def _print_table(columns, rows) -> None:
-    """Print columns of equal width; ``columns`` is a list of (name, ``'<'`` or ``'>'`` for the side they lean to)."""
-    rows = [[name for name, _ in columns], *rows]
-    widths = [max(map(len, cells)) for cells in zip(*rows)]
+def _print_table(columns, rows, cell_width: Optional[int] = None) -> None:
+    """Print columns of equal width.
+
+    Args:
+        columns: (name, ``'<'`` or ``'>'`` for the side it leans to) of each.
+        rows: of strings.
+        cell_width: longer cells go on in the next line. Defaults to None: they do not.
+    """
+    lines = [[name for name, _ in columns]]
     for row in rows:
-        print('  '.join(f'{cell:{side}{width}}' for cell, width, (_, side) in zip(row, widths, columns)).rstrip())
+        cells = [textwrap.wrap(cell, cell_width) if cell_width else [cell] for cell in row]
+        lines += itertools.zip_longest(*cells, fillvalue='')
+    widths = [max(map(len, cells)) for cells in zip(*lines)]
+    for line in lines:
+        print('  '.join(f'{cell:{side}{width}}' for cell, width, (_, side) in zip(line, widths, columns)).rstrip())
 
 
 def _at_most(limit: Optional[float], counted: Optional[int], published: Optional[str]) -> bool:
@@ -155,6 +167,30 @@ def convert_weights(args) -> None:
           f"init_cfg=dict(type='Pretrained', checkpoint='{target}')")
 
 
+def swap_in_config(args) -> None:
+    from .swap import swap_file
+    target, changes = swap_file(args.config, args.name, args.output, args.recipe, args.force)
+    _print_table([('changed', '<'), ('why', '<')], changes, shutil.get_terminal_size((160, 24)).columns // 2 - 1)
+    print(f'\nwritten to {target}\n\npython tools/train.py {target}')
+    print(f'python tools/test.py {target} work_dirs/{target.stem}/CHECKPOINT')
+
+
+def check_file(args) -> None:
+    from .check import check_fit
+    from .swap import load_config
+    fit = check_fit(load_config(args.config))
+    if fit.problems:
+        raise ValueError('\n'.join(f'{args.config}: {problem}' for problem in fit.problems))
+    if fit.maps is None:
+        print(f'{args.config}: builds; its maps cannot be followed, so nothing more is known')
+        return
+    print(f'{args.config}: fits')
+    parts = [('backbone', fit.maps)] + ([('heads get', fit.levels)] if fit.levels else [])
+    _print_table([('', '<'), ('channels', '<'), ('strides', '<')],
+                 [(name, _dashed(maps.channels), _dashed(stride or '-' for stride in maps.strides))
+                  for name, maps in parts])
+
+
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog='mmbackbones',
@@ -190,6 +226,23 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_argument('output', metavar='OUTPUT', help='file to write')
     command.add_argument('--force', action='store_true', help='overwrite OUTPUT')
     command.set_defaults(run=convert_weights)
+    command = commands.add_parser(
+        'swap',
+        help='put a backbone into the config of a detector or classifier',
+        epilog='example: mmbackbones swap mmdet::retinanet/retinanet_r50_fpn_1x_coco.py swin_t')
+    command.add_argument('config', metavar='CONFIG', help='a path, or a name such as mmdet::FOLDER/FILE.py')
+    command.add_argument('name', metavar='BACKBONE', help='as in `mmbackbones list`')
+    command.add_argument('-o', '--output', metavar='FILE', help="file to write (default: CONFIG's name with BACKBONE)")
+    command.add_argument('--recipe', action='store_true', help="train with the optimizer of the backbone's family, too")
+    command.add_argument('--force', action='store_true', help='overwrite FILE')
+    command.set_defaults(run=swap_in_config)
+
+    command = commands.add_parser(
+        'check',
+        help='whether backbone, neck and heads of a config fit each other, without data or weights',
+        epilog='example: mmbackbones check configs/detection/faster_rcnn_swin_t.py')
+    command.add_argument('config', metavar='CONFIG', help='a path, or a name such as mmdet::FOLDER/FILE.py')
+    command.set_defaults(run=check_file)
     return parser
 
 

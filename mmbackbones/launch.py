@@ -22,6 +22,7 @@ from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
+from .check import check_config
 from .checks import InputError, check_data, check_processes, check_work_dir
 from .compat import installed_stack
 from .hooks.checkpoint import newest_checkpoint
@@ -414,6 +415,10 @@ def train(argv: Optional[List[str]] = None) -> None:
         '--auto-scale-lr', action='store_true', help='scale the learning rate to the actual batch over all processes')
     args, cfg = _read_command(parser, argv)
     _set_training(cfg, args)
+    if _global_rank() == 0:
+        problems = check_config(cfg)
+        if problems:
+            raise InputError('\n'.join(f'{args.config}: {problem}' for problem in problems))
     _prepare(cfg, ['train', 'val'])
     _choose_start(cfg, args.resume)
     if not args.backbone_weights:

@@ -122,7 +122,8 @@ def check_maps(cfg: Config, model: torch.nn.Module, maps: list, levels: list, si
     level_strides = [stride[0] for stride in heads.prior_generator.strides]
     assert [shape[-1] for shape in levels] == [math.ceil(size / stride) for stride in level_strides]
     if cfg.model.get('roi_head'):
-        assert cfg.model.roi_head.bbox_roi_extractor.featmap_strides == level_strides[:4]
+        pooled_strides = cfg.model.roi_head.bbox_roi_extractor.featmap_strides
+        assert pooled_strides == level_strides[:len(pooled_strides)]
 
 
 def check_optimizer(cfg: Config, model: torch.nn.Module, optimizer: OptimWrapper) -> None:
@@ -160,7 +161,8 @@ def test_fits_together_trains_one_step_and_infers(path):
             assert said_size(path) == round(sum(parameter.numel() for parameter in model.parameters()) / 1e6, 2)
         maps, levels = watch(model)
         optimizer = build_optim_wrapper(model, cfg.optim_wrapper)
-        check_optimizer(cfg, model, optimizer)
+        if path not in DEMO:
+            check_optimizer(cfg, model, optimizer)
         if large:
             model.neck(model.backbone(torch.empty(2, 3, size, size, device='meta')))
             check_maps(cfg, model, maps, levels, size)

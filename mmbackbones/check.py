@@ -1,0 +1,302 @@
+"""Whether the parts of a model fit each other: backbone, neck and heads, followed on the meta device."""
+import difflib
+import re
+from typing import List, NamedTuple, Optional, Sequence, Tuple
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
+from torch import Tensor, nn
+
+from .follow import IMAGE_SIZE, Maps, Misfit, build, follow, guard_channels, measure, on_meta
+
+__all__ = ['Fit', 'check_config', 'check_fit', 'first_neck']
+
+
+class Fit(NamedTuple):
+    """What :func:`check_fit` saw.
+
+    Attributes:
+        maps: of the backbone; None where it could not be followed.
+        levels: what the heads get; None where it could not be followed.
+        problems: one sentence each.
+    """
+    maps: Optional[Maps]
+    levels: Optional[Maps]
+    problems: List[str]
+
+
+def first_neck(model: dict) -> Tuple[Optional[dict], str]:
+    """The config of the neck that takes the backbone's maps, and its key in the config."""
+    neck = model.get('neck')
+    return (neck[0], 'model.neck[0]') if isinstance(neck, (list, tuple)) else (neck, 'model.neck')
+
+
+def _kind(part: dict) -> str:
+    return part['type'] if isinstance(part['type'], str) else part['type'].__name__
+
+
+def _listed(values: Sequence) -> str:
+    return ', '.join(map(str, values))
+
+
+def _known_types(scope: str) -> List[str]:
+    """Names of all models that a config of this scope may use without a prefix, and of ours with it."""
+    names = set()
+    with DefaultScope.overwrite_default_scope(scope), MODELS.switch_scope_and_registry(scope) as registry:
+        while registry is not None:
+            names.update(registry.module_dict)
+            registry = registry.parent
+    from .registry import MODELS as OURS
+    return sorted(names | {f'mmbackbones.{name}' for name in OURS.module_dict})
+
+
+def _build_problem(error: Exception, scope: str) -> str:
+    """Why a model cannot be built, in one sentence."""
+    text = str(error.args[0]) if error.args else str(error)
+    unknown = re.search(r"([\w.]+) is not in the \S+ registry", text)
+    if unknown:
+        near = difflib.get_close_matches(unknown[1], _known_types(scope), n=4, cutoff=0.5)
+        hint = f'did you mean {", ".join(near)}?' if near else 'look at its spelling, and at what custom_imports loads'
+        return f"type='{unknown[1]}' is not known; {hint}"
+    first = text.strip().splitlines()[0] if text.strip() else type(error).__name__
+    return f'the model cannot be built: {type(error).__name__}: {first}'
+
+
+def _fitting_order(cfg: Config, neck: dict, maps: Maps, outs: Sequence[Tensor]) -> List[int]:
+    """The channels of the maps as this neck wants them listed: the finest map first, or for YOLOv3 the coarsest."""
+    channels = list(maps.channels)
+    for order in (channels, channels[::-1]):
+        try:
+            part = build(cfg, dict(neck, in_channels=order))
+            with on_meta(), guard_channels(part):
+                part(outs)
+            return order
+        except Exception:  # this order does not fit, or not it alone
+            continue
+    return channels
+
+
+def _neck_problem(cfg: Config, maps: Maps, outs: Sequence[Tensor], error: Exception) -> Optional[str]:
+    """Why the neck cannot take the backbone's maps, in one sentence; None where the config does not tell."""
+    neck, key = first_neck(cfg.model)
+    backbone = _kind(cfg.model.backbone)
+    expected = neck.get('in_channels')
+    channels = list(maps.channels)
+    gives = (f'the backbone ({backbone}) gives {len(channels)} of [{_listed(channels)}] at strides '
+             f'{_listed(maps.strides)}')
+    if isinstance(expected, (list, tuple)):
+        expected, wanted = list(expected), _fitting_order(cfg, neck, maps, outs)
+        if expected != wanted:
+            other = '' if len(expected) == len(channels) else (
+                f', with heads and other settings for {len(channels)} maps, or model.backbone.out_indices to '
+                f'{len(expected)} stages')
+            return (
+                f'{key} ({_kind(neck)}) is for {len(expected)} maps of [{_listed(expected)}] channels, but {gives}: '
+                f'set {key}.in_channels=[{_listed(wanted)}]{other}')
+    if isinstance(error, Misfit):
+        return (f'{key} ({_kind(neck)}): its layer {error.layer} is for {error.expected} channels and gets '
+                f'{error.given}; {gives}: set {key}.in_channels={error.given}, or choose other '
+                f'model.backbone.out_indices')
+    if isinstance(error, AssertionError):
+        return f'{key} ({_kind(neck)}) does not take the maps: {gives}; look at model.backbone.out_indices'
+    return None
+
+
+def _priors(head: nn.Module) -> Optional[List[int]]:
+    """Strides that a dense head takes its maps to have; None where it does not say."""
+    generator = getattr(head, 'prior_generator', None)
+    strides = getattr(generator, 'strides', None)
+    return [max(stride) if isinstance(stride, (list, tuple)) else stride for stride in strides] if strides else None
+
+
+def _strides_problem(key: str, what: str, wanted: Sequence[float], levels: Maps, remedy: str) -> Optional[str]:
+    """Compare the strides that a head was built for with those of its maps.
+
+    Not to the pixel: SSD and YOLACT divide the image's size by the map's.
+    """
+    if len(wanted) == len(levels.strides) and all(1 / 1.35 < given / want < 1.35
+                                                  for want, given in zip(wanted, levels.strides)):
+        return None
+    return (f'{key} has {what} for {len(wanted)} maps at strides {_listed(round(want) for want in wanted)}, but gets '
+            f'{len(levels.strides)} at strides {_listed(levels.strides)}: {remedy}')
+
+
+def _channels_problem(key: str, head: dict, error: Misfit, source: str, channels: int) -> str:
+    """Say which key of a head's config holds the wrong number of channels."""
+    if error.given % channels == 0 and error.given > channels:  # flattened by a linear layer
+        return (
+            f'{key} ({_kind(head)}): its layer {error.layer} is for {error.expected} values and gets {error.given}, '
+            f'{channels} channels of {error.given // channels} positions; {source}: set {key}.in_channels={channels}')
+    return (f'{key} ({_kind(head)}): its layer {error.layer} is for {error.expected} channels and gets {error.given}; '
+            f'{source}: set {key}.in_channels={error.given}')
+
+
+def _try(model: nn.Module, run) -> Optional[Misfit]:
+    """Run a part for its channels alone: whatever else happens on the meta device is no proof of a fault."""
+    try:
+        with on_meta(), guard_channels(model):
+            run()
+    except Misfit as error:
+        return error
+    except Exception:  # operators without a meta form, other arguments than the maps
+        return None
+    return None
+
+
+def _as_list(value) -> list:
+    return list(value) if isinstance(value, (list, tuple, nn.ModuleList)) else [value]
+
+
+def _roi_problems(cfg: Config, model: nn.Module, levels: Maps, source: str) -> List[str]:
+    """Follow the second stage: region features of each extractor through its head."""
+    problems, head = [], model.roi_head
+    for kind in ('bbox', 'mask'):
+        name, extractor_name = f'{kind}_head', f'{kind}_roi_extractor'
+        own = cfg.model.roi_head.get(extractor_name)
+        # a mask head without an extractor of its own shares that of the boxes
+        extractors = _as_list(getattr(head, extractor_name, None) or ())
+        heads = _as_list(getattr(head, name, None) or ())
+        configs = _as_list(cfg.model.roi_head.get(name) or ())
+        extractor_key = f'model.roi_head.{extractor_name if own else "bbox_roi_extractor"}'
+        for index, extractor in enumerate(extractors):
+            strides = getattr(extractor, 'featmap_strides', None)
+            if strides:
+                used = Maps(levels.channels[:len(strides)], levels.strides[:len(strides)])
+                problems.append(
+                    _strides_problem(extractor_key, 'featmap_strides', strides, used,
+                                     f'set {extractor_key}.featmap_strides=[{_listed(used.strides)}]'))
+            channels = getattr(extractor, 'out_channels', None)
+            if channels and getattr(extractor, 'aggregation', 'sum') == 'sum' and channels != levels.channels[0]:
+                problems.append(f'{extractor_key} is for maps of {channels} channels and gets {levels.channels[0]}; '
+                                f'{source}: set {extractor_key}.out_channels={levels.channels[0]}')
+                continue
+            if index >= len(heads) or not channels or not getattr(extractor, 'roi_layers', None):
+                continue
+            size = getattr(extractor.roi_layers[0], 'output_size', None)
+            if not size:
+                continue
+            features = torch.empty(1, channels, *_pair(size), device='meta')
+
+            def run(part=heads[index], features=features):
+                part(head.shared_head(features) if head.with_shared_head else features)
+
+            error = _try(model, run)
+            if error:
+                several = isinstance(cfg.model.roi_head.get(name), (list, tuple))
+                key = f'model.roi_head.{name}' + (f'[{index}]' if several else '')
+                problems.append(_channels_problem(key, configs[min(index, len(configs) - 1)], error, source, channels))
+    return [problem for problem in problems if problem]
+
+
+def _pair(size) -> Tuple[int, int]:
+    return (size, size) if isinstance(size, int) else tuple(size)
+
+
+def _detector_problems(cfg: Config, model: nn.Module, outs: Sequence[Tensor], levels: Maps) -> List[str]:
+    """Follow a detector's maps from the neck into its heads."""
+    problems = []
+    neck, neck_key = first_neck(cfg.model)
+    source = f'{"the neck" if neck else "the backbone"} gives [{_listed(levels.channels)}]'
+    remedy = 'choose model.backbone.out_indices' + (f', {neck_key}.start_level and num_outs'
+                                                    if neck and 'start_level' in neck else '')
+    for name in ('rpn_head', 'bbox_head', 'mask_head'):
+        part, head = cfg.model.get(name), getattr(model, name, None)
+        if not isinstance(part, dict) or head is None:
+            continue
+        key, strides = f'model.{name}', _priors(head)
+        if strides and name != 'mask_head':  # CondInst's has points of its own, of one level
+            generator = 'anchor_generator.' if 'anchor_generator' in part else ''
+            own = f', or set {key}.{generator}strides=[{_listed(levels.strides)}]'
+            problem = _strides_problem(key, 'anchors or points', strides, levels,
+                                       f'{remedy} so that these strides come out{own}')
+            if problem:
+                problems.append(problem)
+                continue
+        wanted = part.get('in_channels')
+        if isinstance(wanted, (list, tuple)) and name == 'bbox_head' and len(wanted) == len(levels.channels) \
+                and list(wanted) != list(levels.channels):
+            problems.append(f'{key} ({_kind(part)}) is for maps of [{_listed(wanted)}] channels; {source}: set '
+                            f'{key}.in_channels=[{_listed(levels.channels)}]')
+            continue
+        error = _try(model, lambda head=head: head(outs))
+        if error:
+            problems.append(_channels_problem(key, part, error, source, levels.channels[0]))
+    part = cfg.model.get('panoptic_head')
+    if part and isinstance(part.get('in_channels'), (list, tuple)):
+        if list(part.in_channels) != list(levels.channels):
+            problems.append(
+                f'model.panoptic_head ({_kind(part)}) is for maps of [{_listed(part.in_channels)}] channels; '
+                f'{source}: set model.panoptic_head.in_channels=[{_listed(levels.channels)}]')
+        elif part.get('strides') and list(part.strides) != list(levels.strides):
+            problems.append(f'model.panoptic_head.strides is [{_listed(part.strides)}], but its maps have '
+                            f'[{_listed(levels.strides)}]: set it so, or choose other model.backbone.out_indices')
+    if getattr(model, 'roi_head', None) is not None:
+        problems += _roi_problems(cfg, model, levels, source)
+    embed_dims = getattr(getattr(model, 'encoder', None), 'embed_dims', None)
+    if embed_dims and cfg.model.get('encoder') and set(levels.channels) != {embed_dims}:
+        problems.append(f"model.encoder's queries have {embed_dims} channels; {source}: set "
+                        f'{neck_key}.out_channels={embed_dims}')
+    wanted = getattr(model, 'num_feature_levels', None)
+    if isinstance(wanted, int) and wanted > 1 and wanted != len(levels.channels):
+        problems.append(f'model.num_feature_levels is {wanted}, but {source}: set {neck_key}.num_outs={wanted}')
+    return problems
+
+
+def _image_size(cfg: Config) -> int:
+    """Side of a square image in pixels on which maps have the strides that heads name."""
+    if cfg.get('default_scope') == 'mmpretrain':
+        return 224  # networks with fixed tables take no other
+    strides = ((cfg.model.get('bbox_head') or {}).get('anchor_generator') or {}).get('strides') or (IMAGE_SIZE, )
+    last = strides[-1]
+    # SSD's last map is one position of the whole image: 300 or 320 pixels
+    return last if isinstance(last, int) and last > 128 else IMAGE_SIZE
+
+
+def check_fit(cfg: Config) -> Fit:
+    """Follow one image through backbone, neck and heads on the meta device.
+
+    Args:
+        cfg: config of a detector or classifier; it is not changed. A model without a backbone of its own, such as a
+            teacher with a student, is only built.
+    """
+    scope = cfg.get('default_scope', 'mmengine')
+    part = dict(cfg.model)
+    if cfg.get('data_preprocessor'):  # as MMEngine's runner does
+        part.setdefault('data_preprocessor', cfg.data_preprocessor)
+    try:
+        model = build(cfg, part)
+    except Exception as error:
+        if 'meta tensor' in str(error) or isinstance(error, NotImplementedError):  # asks a tensor for its value
+            return Fit(None, None, [])
+        return Fit(None, None, [_build_problem(error, scope)])
+    size = _image_size(cfg)
+    if not hasattr(model, 'backbone'):
+        return Fit(None, None, [])
+    try:
+        outs = follow(model.backbone, size)
+        maps = measure(outs, size)
+    except Exception:  # a backbone with a fixed image size, or operators that the meta device lacks
+        return Fit(None, None, [])
+    if getattr(model, 'neck', None) is not None:
+        try:
+            with on_meta(), guard_channels(model):
+                outs = model.neck(outs)
+        except Exception as error:
+            problem = _neck_problem(cfg, maps, outs, error)
+            return Fit(maps, None, [problem] if problem else [])
+    outs = (outs, ) if isinstance(outs, Tensor) else outs
+    levels = measure(outs, size)
+    if scope == 'mmpretrain':
+        error = _try(model, lambda: model.head(outs)) if getattr(model, 'head', None) is not None else None
+        source = f'{"the neck" if cfg.model.get("neck") else "the backbone"} gives [{_listed(levels.channels)}]'
+        problems = [_channels_problem('model.head', cfg.model.head, error, source, levels.channels[-1])
+                    ] if error else []
+    else:
+        problems = _detector_problems(cfg, model, outs, levels)
+    return Fit(maps, levels, problems)
+
+
+def check_config(cfg: Config) -> List[str]:
+    """What does not fit in a model's config, one sentence each with how to mend it; empty where all does."""
+    return check_fit(cfg).problems

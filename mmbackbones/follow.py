@@ -1,0 +1,148 @@
+"""A model on the meta device, and the sizes of the maps that run through it: no memory, no arithmetic."""
+import contextlib
+import copy
+import importlib
+from typing import Any, Iterator, List, NamedTuple, Sequence, Tuple
+from unittest import mock
+
+import torch
+import torch.nn.functional as F
+from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+__all__ = ['IMAGE_SIZE', 'Maps', 'Misfit', 'build', 'follow', 'guard_channels', 'measure', 'on_meta']
+
+# pixels; all strides up to 128 divide it
+IMAGE_SIZE = 512
+
+
+class Maps(NamedTuple):
+    """Sizes of some maps.
+
+    Attributes:
+        channels: of each map.
+        strides: of each map, in input pixels; 0 for what is no map, such as a vector.
+    """
+    channels: Tuple[int, ...]
+    strides: Tuple[int, ...]
+
+
+class Misfit(Exception):
+    """A layer gets other channels than it was built for.
+
+    Attributes:
+        layer: its name in the model.
+        expected: channels that it was built for.
+        given: channels that it got.
+    """
+
+    def __init__(self, layer: str, expected: int, given: int) -> None:
+        super().__init__(f'{layer} was built for {expected} channels and gets {given}')
+        self.layer, self.expected, self.given = layer, expected, given
+
+
+class _NumbersOnCpu(TorchFunctionMode):
+    """Drop path rates are drawn up with ``torch.linspace(...)`` and read one by one: they must have values."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = dict(kwargs or {})
+        if func is torch.linspace:
+            kwargs.setdefault('device', 'cpu')
+        return func(*args, **kwargs)
+
+
+def _as_convolution(x, offset, weight, stride=1, padding=0, dilation=1, groups=1, *_, **__) -> Tensor:
+    return F.conv2d(x, weight, None, stride, padding, dilation, groups)
+
+
+def _as_modulated(x, offset, mask, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *_, **__) -> Tensor:
+    return F.conv2d(x, weight, bias, stride, padding, dilation, groups)
+
+
+def _as_interpolation(x, masks, kernel_size, group_size=1, scale_factor=1) -> Tensor:
+    return F.interpolate(x, scale_factor=scale_factor)
+
+
+@contextlib.contextmanager
+def on_meta() -> Iterator[None]:
+    """New tensors are on the meta device, and MMCV's operators, which it lacks, give maps of their sizes there."""
+    with contextlib.ExitStack() as stack:
+        for file, name, stand_in in (('deform_conv', 'deform_conv2d', _as_convolution),
+                                     ('modulated_deform_conv', 'modulated_deform_conv2d',
+                                      _as_modulated), ('carafe', 'carafe', _as_interpolation)):
+            stack.enter_context(mock.patch.object(importlib.import_module(f'mmcv.ops.{file}'), name, stand_in))
+        stack.enter_context(torch.device('meta'))
+        stack.enter_context(_NumbersOnCpu())
+        stack.enter_context(torch.no_grad())
+        yield
+
+
+def _offline(node: Any) -> None:
+    """Leave out, in place, what a build would fetch or ask other processes for; the sizes stay."""
+    if isinstance(node, dict):
+        if node.get('type') == 'MMSyncBN':
+            node['type'] = 'BN'
+        if node.get('teacher_ckpt'):  # distillation loads it when it is built
+            node['teacher_ckpt'] = None
+    for child in node.values() if isinstance(node, dict) else node if isinstance(node, (list, tuple)) else ():
+        _offline(child)
+
+
+def build(cfg: Config, part: dict) -> nn.Module:
+    """Build a model, or a part of one, in evaluation mode on the meta device, under the config's default scope."""
+    part = copy.deepcopy(part)  # some classes write into their config
+    _offline(part)
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')), on_meta():
+        model = MODELS.build(part)
+    model.to('meta')  # torch.Tensor(n) heeds no default device
+    model.eval()  # not chained: MMDetection's networks return None
+    return model
+
+
+def measure(outs: Any, image_size: int) -> Maps:
+    """Sizes of what a module gives for a square image: a tensor, or a sequence of them."""
+    outs = [outs] if isinstance(outs, Tensor) else list(outs)
+    # vision transformers give a map and a token together
+    outs = [out[0] if isinstance(out, (list, tuple)) else out for out in outs]
+    return Maps(
+        tuple(out.shape[1] if out.dim() == 4 else out.shape[-1] for out in outs),
+        tuple(round(image_size / out.shape[-1]) if out.dim() == 4 else 0 for out in outs))
+
+
+def follow(backbone: nn.Module, image_size: int = IMAGE_SIZE) -> Sequence[Tensor]:
+    """The maps of a backbone on the meta device for one square image."""
+    with on_meta():
+        return backbone(torch.empty(1, 3, image_size, image_size))
+
+
+@contextlib.contextmanager
+def guard_channels(model: nn.Module) -> Iterator[None]:
+    """Within, a convolution, linear layer or norm raises :class:`Misfit` for other channels than its own."""
+    handles: List = []
+
+    def watch(name: str, module: nn.Module, axis: int, expected: int) -> None:
+
+        def check(module, inputs):
+            if inputs and isinstance(inputs[0], Tensor) and inputs[0].shape[axis] != expected:
+                raise Misfit(name, expected, inputs[0].shape[axis])
+
+        handles.append(module.register_forward_pre_hook(check))
+
+    for name, module in model.named_modules():
+        weight = getattr(module, 'weight', None)
+        if isinstance(module, nn.Linear):
+            watch(name, module, -1, module.in_features)
+        elif isinstance(weight, Tensor) and weight.dim() == 4 and isinstance(getattr(module, 'in_channels', 0), int):
+            if getattr(module, 'in_channels', 0):
+                watch(name, module, 1, module.in_channels)
+        elif isinstance(module, nn.modules.batchnorm._BatchNorm):
+            watch(name, module, 1, module.num_features)
+        elif isinstance(module, nn.GroupNorm):
+            watch(name, module, 1, module.num_channels)
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
