@@ -28,11 +28,7 @@ def nudge_norms(backbone):
     return backbone
 
 
-# test_timm_backbone.py has every network of timm: here one of each family is enough
-SHAPED = [name for name, row in ROWS.items() if row.implementation != 'timm' or name in FAMILIES]
-
-
-@pytest.mark.parametrize('name', SHAPED)
+@pytest.mark.parametrize('name', ROWS)
 def test_shapes_channels_and_strides_are_what_it_says(name):
     with torch.device('meta'):
         backbone = build(name).eval()
