@@ -10,13 +10,14 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 SOURCES := $(wildcard mmbackbones tools configs tests benchmarks)
 
-.PHONY: help install demo test quick lint clean
+.PHONY: help install demo test quick exhaustive lint clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo 'make demo     install, then train, evaluate and draw a small ODConv Mask R-CNN on generated images'
 	@echo 'make test     install, then run all tests'
 	@echo 'make quick    install, then run the tests that take less than ten seconds each'
+	@echo 'make exhaustive  install, then test every network of other libraries (half an hour)'
 	@echo 'make lint     install, then check the style of the code'
 	@echo 'make install  only install, into .venv'
 	@echo 'make clean    remove .venv, the generated data and the work directories of the demo'
@@ -33,7 +34,10 @@ test: $(VENV)/.ready
 	$(BIN)/python -m pytest -rs -n $(WORKERS) --dist worksteal --durations=10
 
 quick: $(VENV)/.ready
-	$(BIN)/python -m pytest -rs -n $(WORKERS) --dist worksteal -m 'not slow'
+	$(BIN)/python -m pytest -rs -n $(WORKERS) --dist worksteal -m 'not slow and not exhaustive'
+
+exhaustive: $(VENV)/.ready
+	$(BIN)/python -m pytest -rs -n $(WORKERS) --dist worksteal -m exhaustive
 
 lint: $(VENV)/.ready
 	$(BIN)/flake8 $(SOURCES)

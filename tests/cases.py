@@ -1,4 +1,5 @@
 """The table that the shared tests run over: one case for every row of the catalogue that can be built."""
+import pytest
 from mmengine.registry import MODELS
 
 from mmbackbones.catalogue import load_catalogue
@@ -25,6 +26,15 @@ FAMILIES = tuple(dict.fromkeys(SMALLEST + tuple(_cheapest(lambda row: (row.confi
 
 # Rows that are trained on real tensors: ours all, of the libraries one of each family.
 TRAINED = tuple(name for name, row in ROWS.items() if row.implementation == 'native' or name in FAMILIES)
+
+
+def with_libraries(names) -> list:
+    """Rows as parameters of a test. Those of other libraries beyond one of each wrapper are for `make exhaustive`."""
+    return [
+        name if ROWS[name].implementation == 'native' or name in SMALLEST else pytest.param(
+            name, marks=pytest.mark.exhaustive) for name in names
+    ]
+
 
 # Where the cheapest row of a class is so large that building it takes most of a test: a smaller form of the same class.
 SHRUNK = {

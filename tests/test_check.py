@@ -1,6 +1,5 @@
 """`mmbackbones check`: what does not fit is said in one sentence with its remedy; what fits raises no alarm."""
 import copy
-import time
 
 import pytest
 from test_configs import CLASSIFIERS, DETECTORS, ROOT, load
@@ -71,21 +70,21 @@ def test_what_does_not_fit_is_said_with_its_remedy(name, change, wrong, remedy):
     assert cfg.pretty_text == before
 
 
-def _representatives(paths):
-    """A config for each detector and neck, and of detectors for each backbone."""
-    seen, chosen = set(), []
-    for path in paths:
-        model = load(path).model
-        kinds = {model.type, model.get('neck', {}).get('type')}
-        if path in DETECTORS:
-            kinds.add(model.backbone.type)
-        if kinds - seen:
-            seen |= kinds
-            chosen.append(path)
-    return chosen
+# each family, detector and neck once; the others are for `make exhaustive`
+REPRESENTATIVE = {
+    f'configs/{name}.py'
+    for name in ('detection/faster_rcnn_odconv_r18', 'detection/mask_rcnn_swin_t', 'detection/yolov3_pvt_s',
+                 'detection/retinanet_dogenet26', 'detection/faster_rcnn_coatnet0', 'detection/yolov3_dsnet_t',
+                 'detection/mask_rcnn_vit_b16', 'detection/retinanet_conv2former_n',
+                 'classification/swin_t_8xb128_in1k', 'classification/pvt_s_8xb128_in1k',
+                 'classification/conv2former_n_cifar10', 'classification/odconv_r18_8xb32_in1k')
+}
 
 
-@pytest.mark.parametrize('path', _representatives(DETECTORS) + _representatives(CLASSIFIERS))
+@pytest.mark.parametrize('path', [
+    path if path in REPRESENTATIVE else pytest.param(path, marks=pytest.mark.exhaustive)
+    for path in DETECTORS + CLASSIFIERS
+])
 def test_our_configs_raise_no_alarm_and_are_followed_to_the_heads(path):
     fit = check_fit(load(path))
     assert fit.problems == [] and fit.maps and fit.levels
@@ -107,10 +106,8 @@ yolof/yolof_r50-c5_8xb8-1x_coco
 
 @pytest.mark.parametrize('name', STOCK)
 def test_mmdetection_raises_no_alarm(name):
-    started = time.perf_counter()
     fit = check_fit(load_config(f'mmdet::{name}.py'))
     assert fit.problems == [] and fit.maps and fit.levels
-    assert time.perf_counter() - started < 30
 
 
 def test_the_command_tells_what_fits_and_training_stops_before_data(tmp_path, capsys):

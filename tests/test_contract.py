@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 import torch
-from cases import FAMILIES, LARGE, ROWS, SMALLEST, TRAINED, build, build_small
+from cases import FAMILIES, LARGE, ROWS, SMALLEST, TRAINED, build, build_small, with_libraries
 from torch.nn.modules.batchnorm import _BatchNorm
 
 
@@ -28,7 +28,7 @@ def nudge_norms(backbone):
     return backbone
 
 
-@pytest.mark.parametrize('name', ROWS)
+@pytest.mark.parametrize('name', with_libraries(ROWS))
 def test_shapes_channels_and_strides_are_what_it_says(name):
     with torch.device('meta'):
         backbone = build(name).eval()
@@ -41,7 +41,7 @@ def test_shapes_channels_and_strides_are_what_it_says(name):
                                          for channels, stride in zip(backbone.out_channels, backbone.out_strides)]
 
 
-@pytest.mark.parametrize('name', TRAINED)
+@pytest.mark.parametrize('name', with_libraries(TRAINED))
 def test_trains_with_a_finite_gradient_for_every_parameter(name):
     torch.manual_seed(0)
     large = ROWS[name].params > LARGE
@@ -104,7 +104,7 @@ def test_unknown_arguments_are_refused(name):
         build_small(name, num_eyes=3)
 
 
-@pytest.mark.parametrize('name', FAMILIES)
+@pytest.mark.parametrize('name', with_libraries(FAMILIES))
 def test_freezing_stops_gradients_and_statistics_and_only_there(name):
     for frozen_stages in (-1, 0, 2):
         backbone = build_small(name, frozen_stages=frozen_stages)
@@ -120,7 +120,7 @@ def test_freezing_stops_gradients_and_statistics_and_only_there(name):
                 assert torch.equal(value, before[key]) == (key.split('.')[0] in frozen), key
 
 
-@pytest.mark.parametrize('name', FAMILIES)
+@pytest.mark.parametrize('name', with_libraries(FAMILIES))
 def test_norm_eval_keeps_the_statistics_and_trains_the_rest(name):
     backbone = nudge_norms(build_small(name, norm_eval=True)).train()
     before = copy.deepcopy(backbone.state_dict())
@@ -130,7 +130,7 @@ def test_norm_eval_keeps_the_statistics_and_trains_the_rest(name):
     assert all(torch.equal(value, before[key]) for key, value in backbone.state_dict().items())
 
 
-@pytest.mark.parametrize('name', FAMILIES)
+@pytest.mark.parametrize('name', with_libraries(FAMILIES))
 def test_checkpointing_changes_memory_and_nothing_else(name):
     torch.manual_seed(0)
     plain = build_small(name).double()
@@ -158,7 +158,7 @@ def test_checkpointing_changes_memory_and_nothing_else(name):
     assert results[1][3] < results[0][3] / 2
 
 
-@pytest.mark.parametrize('name', FAMILIES)
+@pytest.mark.parametrize('name', with_libraries(FAMILIES))
 def test_copies_pickles_and_channels_last_give_the_same_maps(name):
     torch.manual_seed(0)
     backbone = nudge_norms(build_small(name)).eval()
