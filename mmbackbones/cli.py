@@ -226,6 +226,7 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_argument('output', metavar='OUTPUT', help='file to write')
     command.add_argument('--force', action='store_true', help='overwrite OUTPUT')
     command.set_defaults(run=convert_weights)
+
     command = commands.add_parser(
         'swap',
         help='put a backbone into the config of a detector or classifier',

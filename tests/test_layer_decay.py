@@ -1,23 +1,19 @@
 """Learning rates by depth: what the optimizer gets for each parameter of a detector or classifier."""
 import pytest
 from cases import build
-from mmengine.model import BaseModel
 from mmengine.optim import build_optim_wrapper
 from torch import nn
 
 RATE = 0.5  # powers of it are exact
 
 
-class Model(BaseModel):
+class Model(nn.Module):
     """As detectors and classifiers are made: a backbone and a head."""
 
     def __init__(self, backbone):
         super().__init__()
         self.backbone = backbone
         self.head = nn.Sequential(nn.Linear(8, 8), nn.LayerNorm(8))
-
-    def forward(self, inputs, data_samples=None, mode='tensor'):
-        raise NotImplementedError
 
 
 def groups_of(model, **paramwise):
