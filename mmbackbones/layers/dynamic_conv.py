@@ -63,13 +63,14 @@ def dynamic_conv2d(x: Tensor,
     - ``'shared'``: all samples share one ordinary convolution, between scaled inputs and scaled outputs. Only without
       spatial and kernel attention.
     - ``'grouped'``: each sample's kernel is assembled, and the batch becomes the groups of one convolution.
-    - ``'product'``: the same as a batched matrix product, for 1x1 kernels without padding and groups.
-    - ``'samples'``: each sample's kernel is assembled and convolves alone. Saves nothing for the backward pass.
+    - ``'samples'``: each sample's kernel is assembled and convolves alone.
+    - ``'product'``: each sample's kernel is assembled and multiplied with the map, or with its shifted copies, which
+      are scaled by spatial and channel attention. Not with groups.
     - ``'shifts'``: no kernel is assembled; the shifted inputs, scaled by the attentions, pass one shared 1x1
       convolution.
 
-    Channel and filter attention scale the features in the first four, which is equal by linearity, or, with
-    ``'-folded'`` after the name (not ``'shared'``), the kernels. ``'shifts'`` has the channel attention in the shifts.
+    Channel and filter attention scale the features, which is equal by linearity, or, with ``'-folded'`` after the name
+    of one of the three that assemble kernels, the kernels. ``'shifts'`` has the channel attention in the shifts.
 
     Args:
         x: ``(N, C_in, H, W)``.
@@ -102,7 +103,7 @@ def dynamic_conv2d(x: Tensor,
         right = None if channel is None else channel[:, :, None, None]
         if spatial is not None:
             right = spatial[:, None] if right is None else right * spatial[:, None]
-        if name in ('samples', 'shifts') and torch.is_autocast_enabled(x.device.type):
+        if name != 'grouped' and torch.is_autocast_enabled(x.device.type):
             # it does not reach into the backward pass of our own autograd functions
             dtype = torch.get_autocast_dtype(x.device.type)
             x, weight, left, right, kernel = (None if tensor is None else tensor.to(dtype)
@@ -120,8 +121,8 @@ def dynamic_conv2d(x: Tensor,
 class DynamicConv2d(BaseModule):
     """What the three dynamic convolutions share: K kernels, the signature of a convolution layer, the mixing.
 
-    A subclass sets ``self.attention``, a module from ``(N, C_in, H, W)`` to :class:`Attentions`. The attribute ``form``,
-    of a layer or of the class, forces a form of :func:`dynamic_conv2d`; with None each call chooses.
+    A subclass sets ``self.attention``, a module from ``(N, C_in, H, W)`` to :class:`Attentions`. The attribute
+    ``form``, of a layer or of the class, forces a form of :func:`dynamic_conv2d`; with None each call chooses.
 
     Args:
         in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias: as in ``torch.nn.Conv2d``.

@@ -13,10 +13,11 @@ NAMES = ('shared', *(f'{name}{end}' for name in ('grouped', 'product', 'samples'
 
 # Seconds an item of work, fitted to the table of benchmarks/dynamic_conv_layers.py: float32, one core with AVX2.
 SECONDS = {
-    'macs': 3.3e-11,  # multiply-accumulate operations of convolutions
-    'cached': 3e-10,  # elements read or written within a block
-    'moved': 1e-9,  # elements read from or written to memory
-    'calls': 2e-5,  # operations started
+    'macs': 2.6e-11,  # multiply-accumulate operations of convolutions
+    'products': 2.6e-11,  # and of matrix products
+    'cached': 5e-10,  # elements read and written within a block
+    'moved': 7e-10,  # elements read from or written to memory
+    'calls': 1e-5,  # operations started
 }
 
 
@@ -40,15 +41,13 @@ def work(form: str, input_shape: Tuple[int, ...], weight_shape: Tuple[int, ...],
     inputs, outputs = batch * in_channels * height * width, batch * out_channels * out_height * out_width
     kernel = out_channels * channels * taps  # elements of one
     macs = outputs * channels * taps * (3 if train else 1)
-    calls, moved, cached = 20., 0., 0.
+    products, calls, moved, cached = 0., 20., 0., 0.
 
     # the factors that stay on the features: read and written once, in training also scaled back and multiplied
-    scaled = 0
-    if ('channel' in present) and not folded and name != 'shifts':
-        scaled += inputs
-    if ('filter' in present) and not folded:
-        scaled += outputs
-    moved += scaled * (7 if train else 2)
+    if 'channel' in present and not folded and name != 'shifts':
+        moved += inputs * (7 if train else 2)
+    if 'filter' in present and not folded:
+        moved += outputs * (7 if train else 2)
 
     if name == 'shared':
         moved += (inputs + outputs) * (3 if train else 1) + kernel * (6 if train else 2)
@@ -60,19 +59,32 @@ def work(form: str, input_shape: Tuple[int, ...], weight_shape: Tuple[int, ...],
         calls += count * taps * (8 if train else 2)
     else:
         kernels = batch * kernel
-        # assembled: mixed, scaled, read. In training twice, and gradients written, multiplied, summed
-        mix = ('kernel' in present)
-        scale = ('spatial' in present) or bool(folded) and (('channel' in present) or ('filter' in present))
-        passes = 2 + 2 * mix + 2 * scale
+        mixed = 'kernel' in present
+        # 'product' scales the shifts instead of larger kernels
+        pointwise = taps == 1 and geometry.padding == (0, 0)
+        inner = ('channel' in present and folded) or 'spatial' in present
+        scaled = (bool(folded) and 'filter' in present) + (inner and (pointwise or name != 'product'))
+        # assembled: mixed, scaled; in training twice, and gradients written, multiplied, contracted, scaled, summed
+        passes = mixed + scaled
         if train:
-            passes = 2 * passes + 4 + 2 * mix + 4 * scale
-        if name == 'samples':
-            cached += kernels * passes + (inputs + outputs) * (4 if train else 2)
-            moved += outputs + (inputs if train else 0) + count * kernel * (3 if train else 1)
-            calls += batch * (6 if train else 3)
-        else:
-            moved += kernels * passes + (inputs + outputs) * (3 if train else 1)
-    return dict(macs=macs, cached=cached, moved=moved, calls=calls)
+            passes = 2 * passes + 2 + mixed + 4 * bool(scaled)
+        if name == 'product':
+            products, macs = macs, 0
+            cached += kernels * passes
+            moved += outputs + (inputs if train else 0)
+            if not pointwise:
+                moved += batch * taps * in_channels * out_height * out_width * (9 if train else 2)
+                calls += taps * (8 if train else 2)
+        else:  # convolutions bring the kernels into another layout
+            passes += 6 if train else 2
+            if name == 'samples':
+                cached += kernels * passes + (inputs + outputs) * (4 if train else 2)
+                moved += outputs + (inputs if train else 0)
+                calls += batch * (6 if train else 3)
+            else:
+                moved += kernels * passes + (inputs + outputs) * (3 if train else 1)
+        moved += count * kernel * (3 if train else 1)
+    return dict(macs=macs, products=products, cached=cached, moved=moved, calls=calls)
 
 
 def estimate(*args, **kwargs) -> float:
@@ -85,7 +97,7 @@ def possible_forms(weight_shape: Tuple[int, ...], present: Collection[str], geom
     names = list(NAMES)
     if 'spatial' in present or 'kernel' in present:
         names.remove('shared')
-    if tuple(weight_shape[3:]) != (1, 1) or geometry.padding != (0, 0) or geometry.groups != 1:
+    if geometry.groups != 1:
         names = [name for name in names if not name.startswith('product')]
     return names
 

@@ -80,31 +80,29 @@ def grouped_convolution(x: Tensor, weight: Tensor, left: Optional[Tensor], right
     return y.view(batch, weight.shape[1], *y.shape[2:])
 
 
-def batched_product(x: Tensor, weight: Tensor, left: Optional[Tensor], right: Optional[Tensor],
-                    kernel: Optional[Tensor], geometry: Geometry) -> Tensor:
-    """Each sample's kernel is assembled and multiplied with the map: for 1x1 kernels without padding and groups."""
-    batch = x.shape[0]
-    weights = _assemble(weight, left, right, kernel, geometry.groups, batch)
-    x = x[:, :, ::geometry.stride[0], ::geometry.stride[1]]
-    return (weights.flatten(2) @ x.flatten(2)).view(batch, weight.shape[1], *x.shape[2:])
-
-
-class _SampleConvolutions(torch.autograd.Function):
-    """Saves the arguments alone; the kernels are assembled again in the backward pass."""
+class _BlockedKernels(torch.autograd.Function):
+    """Saves the arguments alone; the kernels are assembled again in the backward pass, block by block in both."""
 
     @staticmethod
-    def forward(ctx, x, weight, left, right, kernel, geometry):
+    def forward(ctx, x, weight, left, right, kernel, geometry, multiply):
+        weight = weight.contiguous()
         ctx.save_for_backward(x, weight, left, right, kernel)
-        ctx.geometry = geometry
+        ctx.geometry, ctx.multiply = geometry, multiply
         size = geometry.output_size(x.shape[2:], weight.shape[3:])
         y = torch.empty((x.shape[0], weight.shape[1], *size),
                         dtype=x.dtype,
                         device=x.device,
-                        memory_format=_memory_format(x))
+                        memory_format=torch.contiguous_format if multiply else _memory_format(x))
         for samples, channels in _blocks(x, weight, geometry.groups):
             weights = _scale(
-                _mix(weight[:, channels], _take(kernel, samples)), _take(left, samples, channels),
+                _mix_block(_channels(weight, channels), _take(kernel, samples)), _take(left, samples, channels),
                 _take(right, samples), geometry.groups, kernel is not None)
+            if multiply:
+                torch.bmm(
+                    weights.flatten(2).expand(samples.stop - samples.start, -1, -1),
+                    x[samples].flatten(2),
+                    out=y[samples, channels].flatten(2))
+                continue
             for index in range(samples.start, samples.stop):
                 w = weights[index - samples.start if len(weights) > 1 else 0]
                 y_n = F.conv2d(x[index:index + 1], w, None, *geometry)
@@ -121,34 +119,26 @@ class _SampleConvolutions(torch.autograd.Function):
         need_x, need_weight, need_left, need_right, need_kernel = ctx.needs_input_grad[:5]
         need_weights = need_weight or need_left or need_right or need_kernel
         dx = torch.empty_like(x) if need_x else None
-        d_weight = torch.zeros_like(weight) if need_weight else None
+        d_weight = torch.zeros_like(weight, memory_format=torch.contiguous_format) if need_weight else None
         d_left = torch.empty_like(left) if need_left else None
         # over all input channels and positions; summed to the shape of ``right`` at the end
         d_right = x.new_zeros(x.shape[0], groups, 1, weight[0, 0].numel()) if need_right else None
         d_kernel = torch.zeros_like(kernel) if need_kernel else None
+        if ctx.multiply:
+            dy = dy.contiguous()
         for samples, channels in _blocks(x, weight, groups):
-            block = weight[:, channels]
+            block = _channels(weight, channels)
             factors = _take(left, samples, channels), _take(right, samples)
             a = _take(kernel, samples)
-            mixed = _mix(block, a)
+            mixed = _mix_block(block, a)
             weights = _scale(mixed, *factors, groups, False)
             gradients = x.new_empty(samples.stop - samples.start, *block.shape[1:]) if need_weights else None
-            for index in range(samples.start, samples.stop):
-                position = index - samples.start
-                dx_n, dw_n, _ = torch.ops.aten.convolution_backward(dy[index:index + 1, channels], x[index:index + 1],
-                                                                    weights[position if len(weights) > 1 else 0], None,
-                                                                    geometry.stride, geometry.padding,
-                                                                    geometry.dilation, False, (0, 0), groups,
-                                                                    (need_x, need_weights, False))
-                if need_x:
-                    if len(x) == 1:
-                        dx = dx_n if channels.start == 0 else dx.add_(dx_n)
-                    elif channels.start == 0:
-                        dx[index] = dx_n[0]
-                    else:
-                        dx[index] += dx_n[0]
-                if need_weights:
-                    gradients[position] = dw_n
+            if ctx.multiply:
+                _product_backward(dy[samples, channels], x[samples], weights, dx[samples] if need_x else None,
+                                  gradients, channels.start == 0)
+            else:
+                _convolutions_backward(dy[samples, channels], x[samples], weights, dx[samples] if need_x else None,
+                                       gradients, channels.start == 0, geometry)
             if need_left or need_right:
                 product = _by_group(gradients * mixed, groups).flatten(3)  # (n, groups, C_out / groups, inner)
                 if need_left:
@@ -165,19 +155,79 @@ class _SampleConvolutions(torch.autograd.Function):
             if need_weight or need_kernel:
                 gradients = _scale(gradients, *factors, groups, True).flatten(1)
                 if need_kernel:
-                    d_kernel[samples] += gradients @ block.flatten(1).t()
+                    d_kernel[samples].addmm_(gradients, _flat(block).t())
                 if need_weight:
-                    total = gradients.sum(0, True) if a is None else a.t() @ gradients
-                    d_weight[:, channels] += total.view_as(block)
+                    total = _flat(_channels(d_weight, channels))
+                    if a is None:
+                        total.add_(gradients.sum(0, True))
+                    else:
+                        total.addmm_(a.t(), gradients)
         if need_right:
             d_right = d_right.view(x.shape[0], x.shape[1], *weight.shape[3:]).sum_to_size(right.shape)
-        return dx, d_weight, d_left, d_right, d_kernel, None
+        return dx, d_weight, d_left, d_right, d_kernel, None, None
+
+
+def _product_backward(dy, x, weights, dx, gradients, first):
+    """Write the gradients of ``weights @ x``; ``dx`` is added to after the ``first`` block of channels."""
+    dy, weights = dy.flatten(2), weights.flatten(2).expand(len(x), -1, -1)
+    if dx is not None:
+        dx = dx.flatten(2)
+        if first:
+            torch.bmm(weights.transpose(1, 2), dy, out=dx)
+        else:
+            dx.baddbmm_(weights.transpose(1, 2), dy)
+    if gradients is not None:
+        torch.bmm(dy, x.flatten(2).transpose(1, 2), out=gradients.flatten(2))
+
+
+def _convolutions_backward(dy, x, weights, dx, gradients, first, geometry):
+    """The same for one convolution a sample."""
+    for index in range(len(x)):
+        dx_n, dw_n, _ = torch.ops.aten.convolution_backward(dy[index:index + 1], x[index:index + 1],
+                                                            weights[index if len(weights) > 1 else 0], None,
+                                                            geometry.stride, geometry.padding, geometry.dilation, False,
+                                                            (0, 0), geometry.groups,
+                                                            (dx is not None, gradients is not None, False))
+        if dx is not None:
+            if first:
+                dx[index] = dx_n[0]
+            else:
+                dx[index] += dx_n[0]
+        if gradients is not None:
+            gradients[index] = dw_n
 
 
 def sample_convolutions(x: Tensor, weight: Tensor, left: Optional[Tensor], right: Optional[Tensor],
                         kernel: Optional[Tensor], geometry: Geometry) -> Tensor:
     """One ordinary convolution a sample, kernels assembled block by block, as many as the cache holds."""
-    return _SampleConvolutions.apply(x, weight, left, right, kernel, geometry)
+    return _BlockedKernels.apply(x, weight, left, right, kernel, geometry, False)
+
+
+def batched_product(x: Tensor, weight: Tensor, left: Optional[Tensor], right: Optional[Tensor],
+                    kernel: Optional[Tensor], geometry: Geometry) -> Tensor:
+    """One matrix product a sample, the kernel with the map, or with its shifts, scaled by ``right``. Without groups."""
+    count, out_channels, channels, *kernel_size = weight.shape
+    if kernel_size == [1, 1] and geometry.padding == (0, 0):
+        x = x[:, :, ::geometry.stride[0], ::geometry.stride[1]].contiguous()
+    else:
+        x = _Columns.apply(x, _column_factor(x, weight[:1], right, None), weight.shape[3:], geometry)
+        weight, right = weight.reshape(count, out_channels, -1, 1, 1), None
+    return _BlockedKernels.apply(x, weight, left, right, kernel, Geometry((1, 1), (0, 0), (1, 1), 1), True)
+
+
+def _channels(weight, channels):
+    """``weight[:, channels]``; whole kernels as they are."""
+    return weight if channels == slice(0, weight.shape[1]) else weight[:, channels]
+
+
+def _mix_block(weight, kernel):
+    """:func:`_mix` for a slice of the channels."""
+    return weight if kernel is None else (kernel @ _flat(weight)).view(-1, *weight.shape[1:])
+
+
+def _flat(weight):
+    """``(K, C, ...)`` -> ``(K, C * ...)``, a view for a slice of the channels too."""
+    return weight.as_strided((len(weight), weight[0].numel()), (weight.stride(0), 1))
 
 
 def _memory_format(x):
@@ -205,6 +255,23 @@ def _blocks(x, weight, groups):
             yield slice(first, min(first + samples, batch)), slice(start, min(start + width, channels))
 
 
+class _Columns(torch.autograd.Function):
+    """The scaled shifts of the input as channels, see :func:`_columns`."""
+
+    @staticmethod
+    def forward(ctx, x, factor, kernel_size, geometry):
+        ctx.save_for_backward(x, factor)
+        ctx.kernel_size, ctx.geometry = kernel_size, geometry
+        return _columns(_shifts(x, kernel_size, geometry), factor)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, d_columns):
+        x, factor = ctx.saved_tensors
+        gradients = _columns_backward(d_columns, x, factor, ctx.kernel_size, ctx.geometry, ctx.needs_input_grad)
+        return (*gradients, None, None)
+
+
 class _ScaledShifts(torch.autograd.Function):
     """Saves the arguments alone; the columns are built again in the backward pass."""
 
@@ -215,7 +282,7 @@ class _ScaledShifts(torch.autograd.Function):
         pointwise = _pointwise(weight)
         y = None
         for samples in _column_blocks(x, weight, geometry):
-            columns = _columns(_shifts(x[samples], weight.shape[3:], geometry), factor[samples], geometry.groups)
+            columns = _columns(_shifts(x[samples], weight.shape[3:], geometry), factor[samples])
             y_block = F.conv2d(columns, pointwise, groups=geometry.groups)
             if len(y_block) == len(x):
                 return y_block
@@ -233,35 +300,26 @@ class _ScaledShifts(torch.autograd.Function):
         pointwise = _pointwise(weight)
         dx = torch.empty_like(x) if need_x else None
         d_pointwise = None
-        d_factor = torch.empty_like(factor) if need_factor else None
+        d_factor = torch.empty_like(factor, memory_format=torch.contiguous_format) if need_factor else None
         for samples in _column_blocks(x, weight, geometry):
-            shifts = _shifts(x[samples], kernel_size, geometry)
-            u = factor[samples]
-            columns = _columns(shifts, u, geometry.groups)
+            columns = _columns(_shifts(x[samples], kernel_size, geometry), factor[samples])
             d_columns, d_block, _ = torch.ops.aten.convolution_backward(dy[samples], columns, pointwise, None, (1, 1),
                                                                         (0, 0), (1, 1), False, (0, 0), geometry.groups,
                                                                         (need_x or need_factor, need_weight, False))
+            del columns
             if need_weight:
                 d_pointwise = d_block if d_pointwise is None else d_pointwise.add_(d_block)
-            if need_factor:
-                d_columns_by_shift = _by_shift(d_columns, weight, geometry.groups)
-                for k in range(len(weight)):
-                    for position, shift in enumerate(shifts):
-                        d_factor[samples, k, :, position] = \
-                            (d_columns_by_shift[:, :, k, position].flatten(1, 2) * shift).sum((2, 3))
-            if need_x:
-                padded = x.new_zeros(len(u), x.shape[1], *(x.shape[2 + i] + 2 * geometry.padding[i] for i in range(2)))
-                d_columns_by_shift = _by_shift(d_columns, weight, geometry.groups)
-                for position, view in enumerate(_shifts(padded, kernel_size, geometry._replace(padding=(0, 0)))):
-                    for k in range(len(weight)):
-                        view.addcmul_(d_columns_by_shift[:, :, k, position].flatten(1, 2), u[:, k, :, position, None,
-                                                                                             None])
-                (top, left), (height, width) = geometry.padding, x.shape[2:]
-                dx[samples] = padded[:, :, top:top + height, left:left + width]
+            if need_x or need_factor:
+                dx_block, d_factor_block = _columns_backward(d_columns, x[samples], factor[samples], kernel_size,
+                                                             geometry, (need_x, need_factor))
+                if need_x:
+                    dx[samples] = dx_block
+                if need_factor:
+                    d_factor[samples] = d_factor_block
         d_weight = None
-        if need_weight:  # (C_out, K * kH * kW * C_in / groups, 1, 1) -> (K, C_out, C_in / groups, kH, kW)
+        if need_weight:
             count, out_channels, channels = weight.shape[:3]
-            d_weight = d_pointwise.view(out_channels, count, *kernel_size, channels).permute(1, 0, 4, 2, 3)
+            d_weight = d_pointwise.view(out_channels, channels, count, *kernel_size).permute(2, 0, 1, 3, 4)
         return dx, d_weight, d_factor, None
 
 
@@ -272,17 +330,21 @@ def scaled_shifts(x: Tensor, weight: Tensor, left: Optional[Tensor], right: Opti
     ``K * kH * kW`` times the input's channels; for K kernels K times the operations. ``left`` must be None.
     """
     assert left is None
-    count, _, _, *kernel_size = weight.shape
+    return _ScaledShifts.apply(x, weight, _column_factor(x, weight, right, kernel), geometry)
+
+
+def _column_factor(x, weight, right, kernel):
+    """What the shifts are multiplied with: ``(N, K, C_in, kH * kW)``."""
+    count, _, _, height, width = weight.shape
     factor = x.new_ones(()) if right is None else right.flatten(2)[:, None]  # (N, 1, C_in or 1, kH * kW or 1)
     if kernel is not None:
         factor = factor * kernel[:, :, None, None]
-    factor = factor.expand(x.shape[0], count, x.shape[1], kernel_size[0] * kernel_size[1])
-    return _ScaledShifts.apply(x, weight, factor, geometry)
+    return factor.expand(x.shape[0], count, x.shape[1], height * width)
 
 
 def _pointwise(weight):
-    """``(K, C_out, C_in / groups, kH, kW)`` -> ``(C_out, K * kH * kW * C_in / groups, 1, 1)``."""
-    return weight.permute(1, 0, 3, 4, 2).reshape(weight.shape[1], -1, 1, 1)
+    """``(K, C_out, C_in / groups, kH, kW)`` -> ``(C_out, C_in / groups * K * kH * kW, 1, 1)``."""
+    return weight.permute(1, 2, 0, 3, 4).reshape(weight.shape[1], -1, 1, 1)
 
 
 def _shifts(x, kernel_size, geometry):
@@ -298,24 +360,34 @@ def _shifts(x, kernel_size, geometry):
     ]
 
 
-def _columns(shifts, factor, groups):
-    """Scaled shifts side by side: ``(N, groups * K * kH * kW * C_in / groups, H', W')``."""
-    batch, channels, height, width = shifts[0].shape
-    count = factor.shape[1]
-    columns = shifts[0].new_empty(batch, groups, count, len(shifts), channels // groups, height, width)
+def _columns(shifts, factor):
+    """Scaled shifts as channels, those of one input channel side by side: ``(N, C_in * K * kH * kW, H', W')``."""
+    batch, count, channels, taps = factor.shape
+    columns = shifts[0].new_empty(batch, channels, count, taps, *shifts[0].shape[2:])
     for k in range(count):
-        for position, shift in enumerate(shifts):
-            torch.mul(
-                shift.unflatten(1, (groups, -1)),
-                factor[:, k, :, position].reshape(batch, groups, -1, 1, 1),
-                out=columns[:, :, k, position])
-    return columns.view(batch, -1, height, width)
+        for tap, shift in enumerate(shifts):
+            torch.mul(shift, factor[:, k, :, tap, None, None], out=columns[:, :, k, tap])
+    return columns.flatten(1, 3)
 
 
-def _by_shift(columns, weight, groups):
-    """``(N, groups * K * kH * kW * C_in / groups, H', W')`` -> ``(N, groups, K, kH * kW, C_in / groups, H', W')``."""
-    count, _, channels, *kernel_size = weight.shape
-    return columns.view(len(columns), groups, count, kernel_size[0] * kernel_size[1], channels, *columns.shape[2:])
+def _columns_backward(d_columns, x, factor, kernel_size, geometry, needs):
+    """Gradients of :func:`_columns` of ``x`` by ``x`` and by the factors, where needed."""
+    batch, count, channels, taps = factor.shape
+    d_columns = d_columns.reshape(batch, channels, count, taps, *d_columns.shape[2:])
+    dx = d_factor = None
+    if needs[0]:
+        (top, left), (height, width) = geometry.padding, x.shape[2:]
+        padded = x.new_zeros(batch, channels, height + 2 * top, width + 2 * left)
+        for tap, view in enumerate(_shifts(padded, kernel_size, geometry._replace(padding=(0, 0)))):
+            for k in range(count):
+                view.addcmul_(d_columns[:, :, k, tap], factor[:, k, :, tap, None, None])
+        dx = padded[:, :, top:top + height, left:left + width]
+    if needs[1]:
+        d_factor = x.new_empty(factor.shape)
+        for tap, shift in enumerate(_shifts(x, kernel_size, geometry)):
+            for k in range(count):
+                d_factor[:, k, :, tap] = (d_columns[:, :, k, tap] * shift).sum((2, 3))
+    return dx, d_factor
 
 
 def _column_blocks(x, weight, geometry):
