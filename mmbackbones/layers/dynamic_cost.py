@@ -11,13 +11,16 @@ __all__ = ['NAMES', 'check_form', 'choose_form', 'estimate', 'possible_forms', '
 
 NAMES = ('shared', *(f'{name}{end}' for name in ('grouped', 'product', 'samples') for end in ('', '-folded')), 'shifts')
 
+# Tensors of at most this size stay in the cache of the last level from one operation to the next.
+CACHE_BYTES = 16 * 2**20
+
 # Seconds an item of work, fitted to the table of benchmarks/dynamic_conv_layers.py: float32, one core with AVX2.
 SECONDS = {
-    'macs': 2.6e-11,  # multiply-accumulate operations of convolutions
-    'products': 2.6e-11,  # and of matrix products
-    'cached': 5e-10,  # elements read and written within a block
-    'moved': 7e-10,  # elements read from or written to memory
-    'calls': 1e-5,  # operations started
+    'macs': 1.9e-11,  # multiply-accumulate operations of convolutions
+    'products': 2.5e-11,  # and of matrix products
+    'cached': 5.9e-10,  # elements read or written in a block or a tensor that stays in the cache
+    'moved': 1.3e-09,  # in larger tensors
+    'calls': 4e-06,  # operations started
 }
 
 
@@ -39,52 +42,66 @@ def work(form: str, input_shape: Tuple[int, ...], weight_shape: Tuple[int, ...],
     taps = kernel_size[0] * kernel_size[1]
     out_height, out_width = geometry.output_size((height, width), kernel_size)
     inputs, outputs = batch * in_channels * height * width, batch * out_channels * out_height * out_width
+    columns = batch * taps * in_channels * out_height * out_width
     kernel = out_channels * channels * taps  # elements of one
+    kernels = batch * kernel
     macs = outputs * channels * taps * (3 if train else 1)
-    products, calls, moved, cached = 0., 20., 0., 0.
+    counts = dict.fromkeys(SECONDS, 0.)
+    counts['calls'] = 60 if train else 20
+
+    def touch(elements, passes, blocked=False):
+        counts['cached' if blocked or 4 * elements <= CACHE_BYTES else 'moved'] += elements * passes
 
     # the factors that stay on the features: read and written once, in training also scaled back and multiplied
     if 'channel' in present and not folded and name != 'shifts':
-        moved += inputs * (7 if train else 2)
+        touch(inputs, 7 if train else 2)
     if 'filter' in present and not folded:
-        moved += outputs * (7 if train else 2)
+        touch(outputs, 7 if train else 2)
 
     if name == 'shared':
-        moved += (inputs + outputs) * (3 if train else 1) + kernel * (6 if train else 2)
-    elif name == 'shifts':
-        columns = batch * count * taps * in_channels * out_height * out_width
-        macs *= count
-        cached += columns * (9 if train else 2)
-        moved += count * kernel * (6 if train else 2) + outputs * (3 if train else 1)
-        calls += count * taps * (8 if train else 2)
+        counts['macs'] = macs
+        touch(inputs + outputs, 3 if train else 1)
+        touch(kernel, 6 if train else 2)
+        return counts
+    if name == 'shifts':
+        counts['macs'] = macs * count
+        counts['calls'] += count * taps * (8 if train else 2)
+        touch(columns * count, 14 if train else 3, blocked=True)
+        touch(outputs, 4 if train else 2)
+        touch(kernel * count, 6 if train else 2)
+        return counts
+
+    mixed = 'kernel' in present
+    # 'product' scales the shifts instead of larger kernels
+    pointwise = taps == 1 and geometry.padding == (0, 0)
+    inner = ('channel' in present and folded) or 'spatial' in present
+    scaled = (bool(folded) and 'filter' in present) + (inner and (pointwise or name != 'product'))
+    # assembled: mixed, scaled; in training twice, and gradients written, multiplied, contracted, scaled, summed
+    passes = mixed + scaled
+    if train:
+        passes = 2 * passes + 2 + mixed + 4 * bool(scaled)
+    touch(kernel * count, 3 if train else 1)
+    if name == 'product':
+        counts['products'] = macs
+        touch(kernels, passes, blocked=True)
+        touch(outputs, 1)
+        touch(inputs, 1 if train else 0)
+        if not pointwise:
+            counts['calls'] += taps * (8 if train else 2)
+            touch(columns, 9 if train else 2)
+        return counts
+    counts['macs'] = macs
+    passes += 6 if train else 2  # a convolution brings its kernels into another layout
+    if name == 'samples':
+        counts['calls'] += batch * (16 if train else 6)
+        touch(kernels, passes, blocked=True)
+        touch(inputs + outputs, 4 if train else 2, blocked=True)
+        touch(outputs, 1)
+        touch(inputs, 1 if train else 0)
     else:
-        kernels = batch * kernel
-        mixed = 'kernel' in present
-        # 'product' scales the shifts instead of larger kernels
-        pointwise = taps == 1 and geometry.padding == (0, 0)
-        inner = ('channel' in present and folded) or 'spatial' in present
-        scaled = (bool(folded) and 'filter' in present) + (inner and (pointwise or name != 'product'))
-        # assembled: mixed, scaled; in training twice, and gradients written, multiplied, contracted, scaled, summed
-        passes = mixed + scaled
-        if train:
-            passes = 2 * passes + 2 + mixed + 4 * bool(scaled)
-        if name == 'product':
-            products, macs = macs, 0
-            cached += kernels * passes
-            moved += outputs + (inputs if train else 0)
-            if not pointwise:
-                moved += batch * taps * in_channels * out_height * out_width * (9 if train else 2)
-                calls += taps * (8 if train else 2)
-        else:  # convolutions bring the kernels into another layout
-            passes += 6 if train else 2
-            if name == 'samples':
-                cached += kernels * passes + (inputs + outputs) * (4 if train else 2)
-                moved += outputs + (inputs if train else 0)
-                calls += batch * (6 if train else 3)
-            else:
-                moved += kernels * passes + (inputs + outputs) * (3 if train else 1)
-        moved += count * kernel * (3 if train else 1)
-    return dict(macs=macs, products=products, cached=cached, moved=moved, calls=calls)
+        touch(kernels, passes)
+        touch(inputs + outputs, 3 if train else 1)
+    return counts
 
 
 def estimate(*args, **kwargs) -> float:
