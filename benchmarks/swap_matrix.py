@@ -20,8 +20,8 @@ import torch
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'tests'))
-from matrix import smallest_of_each_family  # noqa: E402
-from matrix import BACKBONES, COMMON, DETECTORS, train_and_infer  # noqa: E402
+from matrix import BACKBONES, COMMON, DETECTORS, NO_INFERENCE  # noqa: E402
+from matrix import smallest_of_each_family, train_and_infer  # noqa: E402
 
 HEAD = """# What was put into what
 
