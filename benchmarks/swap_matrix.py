@@ -20,8 +20,7 @@ import torch
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'tests'))
-from matrix import BACKBONES, COMMON, DETECTORS, NO_INFERENCE  # noqa: E402
-from matrix import smallest_of_each_family, train_and_infer  # noqa: E402
+import matrix  # noqa: E402
 
 HEAD = """# What was put into what
 
@@ -29,7 +28,7 @@ Millions of parameters of each model that `mmbackbones swap` made, that fits on 
 images of noise with a finite loss and a gradient in every trained parameter of the backbone, and inferred. Not asked to
 infer are, with any backbone:
 
-""" + '\n'.join(f'- {detector}: {reason}' for detector, reason in NO_INFERENCE.items()) + '\n'
+""" + '\n'.join(f'- {detector}: {reason}' for detector, reason in matrix.NO_INFERENCE.items()) + '\n'
 
 
 class Tables:
@@ -52,7 +51,7 @@ class Tables:
             for column in columns:
                 detector, name = pair_of(row, column)
                 try:
-                    cells.append(f'{train_and_infer(detector, name):.1f}')
+                    cells.append(f'{matrix.train_and_infer(detector, name):.1f}')
                 except Exception:  # each pair gets its turn
                     cells.append('fails')
                     self.failures.append(f'{detector} on {name}:\n{traceback.format_exc()}')
@@ -78,12 +77,12 @@ def main() -> int:
         tables.write(HEAD)
         tables.write('## Every family\n')
         tables.add(
-            chosen(smallest_of_each_family(), args.backbones), chosen(COMMON, args.detectors), 'smallest variant',
-            lambda name, detector: (detector, name))
+            chosen(matrix.smallest_of_each_family(), args.backbones), chosen(matrix.COMMON, args.detectors),
+            'smallest variant', lambda name, detector: (detector, name))
         tables.write('## Every kind of detector\n')
         tables.add(
-            chosen(DETECTORS, args.detectors), chosen(BACKBONES, args.backbones), 'detector', lambda detector, name:
-            (detector, name))
+            chosen(matrix.DETECTORS, args.detectors), chosen(matrix.BACKBONES, args.backbones), 'detector',
+            lambda detector, name: (detector, name))
         minutes = (time.perf_counter() - started) / 60
         tables.write(f'Written by `python benchmarks/swap_matrix.py` on torch {torch.__version__} in {minutes:.0f} '
                      f'minutes; {len(tables.failures) or "no"} failures.')
