@@ -77,6 +77,8 @@ def reduce_boxes(node, key: str = '') -> None:
                 node[name] = min(node[name], most)
         if node.get('type') == 'RandomSampler':
             node['num'] = min(node['num'], 32)
+        if node.get('batch_augments'):  # Mask2Former pads every image to 1024 pixels
+            node['batch_augments'] = None
     items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, (list, tuple)) else ()
     for name, child in items:
         reduce_boxes(child, name)
