@@ -132,6 +132,7 @@ def show_info(args) -> None:
     print(f'\npaper      {row.title}, {row.year}\n           {row.link}')
     print(f'published  {row.source or "no figures"}')
     print(f'named in   {", ".join(f"document {document}" for document in row.documents) or "no founding document"}')
+    print(f'pixels     red, green, blue of mean {_dashed(row.mean)} and deviation {_dashed(row.std)}')
     if row.config is not None:
         print(f'counted    at {row.input_size}x{row.input_size} with {row.num_classes} classes')
     if row.note:

@@ -7,8 +7,10 @@ import sys
 
 import pytest
 import torch
+from cases import ROWS
 from torch import nn
 
+from mmbackbones.cli import _published_weights
 from mmbackbones.weights import CheckpointError, load_strictly
 
 timm = pytest.importorskip('timm')
@@ -150,6 +152,19 @@ def test_the_stem_ends_where_the_blocks_of_stride_four_begin():
         homes = {key.rpartition('.')[0]: ours and ours.split('.')[0] for key, ours in keys.items()}
         assert [home for key, home in homes.items() if key.startswith(stem)][0] == 'stem'
         assert {home for key, home in homes.items() if key.startswith(first)} == {'layer1'}
+
+
+def test_rows_expect_the_pixels_of_timms_default_weights():
+    wrong = {}
+    for name, row in ROWS.items():
+        # weights of a network with other arguments are not timm's, and some networks have none at all
+        if row.implementation != 'timm' or 'model_args' in row.config or not _published_weights(row):
+            continue
+        config = timm.get_pretrained_cfg(row.config['model_name'])
+        expected = [255 * value for value in (*config.mean, *config.std)]
+        if [*row.mean, *row.std] != pytest.approx(expected, abs=0.01):
+            wrong[name] = expected
+    assert not wrong
 
 
 @pytest.fixture
