@@ -111,7 +111,7 @@ def _snippet(row: Backbone) -> str:
 
 
 def _published_weights(row: Backbone) -> List[str]:
-    """What ``timm://`` may be followed by for this row. Loads timm, which takes seconds."""
+    """What ``pretrained`` may be for this row. Loads timm, which takes seconds."""
     if row.implementation != 'timm' or 'model_args' in row.config:  # other arguments, other weights
         return []
     from .models import pretrained_tags
@@ -143,8 +143,8 @@ def show_info(args) -> None:
     print(f'\nin a detector config:\n\n{_snippet(row)}', flush=True)
     weights = _published_weights(row)
     if weights:
-        print("\nwith init_cfg=dict(type='Pretrained', checkpoint=...) in the backbone, one of\n")
-        print('\n'.join(f'timm://{tag}' for tag in weights))
+        print('\npublished weights, one of these in the backbone:\n')
+        print('\n'.join(f"pretrained='{name.partition('.')[2]}'" for name in weights))
 
 
 def convert_weights(args) -> None:

@@ -123,7 +123,7 @@ def test_info_says_what_a_backbone_is(capsys):
     assert main(['info', 'swsl_resnet50']) == 0
     shown = capsys.readouterr().out
     assert 'named in   document 001' in shown and '+2.23 %' in shown
-    assert shown.endswith('one of\n\ntimm://resnet50.fb_swsl_ig1b_ft_in1k\n')  # a row of weights has those alone
+    assert shown.endswith("backbone:\n\npretrained='fb_swsl_ig1b_ft_in1k'\n")  # a row of weights has those alone
     assert main(['info', 'odconv_r5']) == 1
     assert 'did you mean odconv_r50' in capsys.readouterr().err
 

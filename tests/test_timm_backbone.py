@@ -192,6 +192,28 @@ def test_checkpoints_of_timm_and_of_ours_load_from_files(classifier, tmp_path):
         assert all(torch.equal(value, backbone.state_dict()[key]) for key, value in other.state_dict().items())
 
 
+@pytest.mark.parametrize('pretrained, checkpoint', [
+    ('lamb_in1k', 'timm://mobilenetv3_small_075.lamb_in1k'),
+    ('mobilenetv3_small_075.lamb_in1k', 'timm://mobilenetv3_small_075.lamb_in1k'),
+    ('timm://mobilenetv3_small_075.lamb_in1k', 'timm://mobilenetv3_small_075.lamb_in1k'),
+    ('weights.pth', 'weights.pth'),
+    ('folder/lamb_in1k', 'folder/lamb_in1k'),
+    ('https://example.org/weights.pth', 'https://example.org/weights.pth'),
+])
+def test_pretrained_is_short_for_an_init_cfg(pretrained, checkpoint):
+    with torch.device('meta'):
+        backbone = TimmBackbone('mobilenetv3_small_075', pretrained=pretrained)
+    assert backbone.init_cfg == dict(type='Pretrained', checkpoint=checkpoint)
+
+
+def test_a_file_without_an_ending_is_found_and_loaded(classifier, monkeypatch):
+    path, weights = classifier
+    monkeypatch.chdir(path.rename(path.with_suffix('')).parent)
+    backbone = TimmBackbone('mobilenetv3_small_075', pretrained='model')
+    backbone.init_weights()
+    assert torch.equal(backbone.stem[0][0].weight, weights['conv_stem.weight'])
+
+
 def test_a_broken_safetensors_file_is_named(tmp_path):
     (tmp_path / 'model.safetensors').write_bytes(b'no weights')
     with pytest.raises(CheckpointError, match='model.safetensors is broken or not in the format'):
@@ -259,6 +281,11 @@ def test_published_weights_come_from_the_caches_or_the_error_says_what_to_do(cla
     (dict(model_name='coatnet_0_224'), ValueError, 'coatnet_0_224 works at one image size only'),
     (dict(model_name='resnet18', model_args=dict(num_classes=3)), ValueError, 'model_args has num_classes; the backbo'),
     (dict(model_name='resnet18', model_args=dict(output_stride=8)), ValueError, 'has maps at strides 2, 4, 8; a dete'),
+    (dict(model_name='mobilenetv3_small_075', pretrained='a1_in1k'), ValueError,
+     "no file 'a1_in1k' is here, and timm has no such weights of mobilenetv3_small_075; it has lamb_in1k"),
+    (dict(model_name='mobilenetv3_small_075', pretrained='resnet18.a1_in1k'), ValueError, 'it has lamb_in1k'),
+    (dict(model_name='mobilenetv3_large_075', pretrained='timm://a1_in1k'), ValueError, 'it has none'),
+    (dict(model_name='resnet18', pretrained='a1_in1k', init_cfg=dict(type='Kaiming')), ValueError, 'give one'),
     (dict(model_name='resnet18', out_indices=4), ValueError, 'out_indices=4 is out of range'),
     (dict(model_name='resnet18', model_args=dict(eyes=3)), TypeError, 'eyes'),
 ])
