@@ -23,7 +23,8 @@ FAMILIES = [
     'res2next50', 'densenet121', 'wide_resnet50_2', 'dpn68', 'nasnetalarge', 'legacy_seresnet50', 'seresnet18',
     'skresnext50_32x4d', 'efficientnet_b0', 'tf_efficientnetv2_b0', 'darknet53', 'mobilenetv1_100', 'legacy_xception',
     'mobilenetv2_050', 'mnasnet_small', 'mobilenetv3_small_075', 'fbnetc_100', 'fbnetv3_b', 'ghostnet_050',
-    'swin_tiny_patch4_window7_224', 'halonet_h1', 'convnext_tiny'
+    'swin_tiny_patch4_window7_224', 'halonet_h1', 'convnext_tiny', 'convnextv2_atto', 'regnetx_002', 'regnety_002',
+    'dm_nfnet_f0'
 ]
 SMALL = ['mobilenetv3_small_075', 'vgg11', 'dpn68', 'legacy_xception', 'swin_tiny_patch4_window7_224']
 PADDED_WITHIN = {'inception_v3', 'inception_v4', 'legacy_xception'}

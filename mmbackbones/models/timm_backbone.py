@@ -38,7 +38,7 @@ CHAIN_EXTRACTORS = ('FeatureListNet', 'EfficientNetFeatures', 'MobileNetV3Featur
 # networks that timm taps with hooks, but which are chains too, NASNet one of pairs of maps
 OTHER_CHAINS = ('Xception', 'NASNetALarge')
 # stages that do no more than run their children in order: their blocks are checkpointed and counted one by one
-CHAIN_STAGES = ('ConvNeXtStage', 'SwinTransformerStage', 'DarkStage')
+CHAIN_STAGES = ('ConvNeXtStage', 'SwinTransformerStage', 'DarkStage', 'RegStage')
 # what timm leaves to the caller, by the start of the name: Swin takes images of one size without it, and timm sets the
 # epsilon that FBNet-C was trained with only where it loads the weights itself
 NEEDED_ARGS = {
