@@ -119,6 +119,19 @@ def _published_weights(row: Backbone) -> List[str]:
     return [tag for tag in pretrained_tags(model_name) if '.' not in model_name or tag == model_name]
 
 
+def _pretrained(row: Backbone, name: str) -> str:
+    """How a config asks for published weights, with the pixels that they expect where the row's are others."""
+    asked = f"pretrained='{name.rpartition('.')[2]}'"
+    if row.implementation != 'timm':
+        return asked
+    from .models import expected_pixels
+    mean, std = expected_pixels(name)
+    if all(abs(ours - theirs) < 0.01 for ours, theirs in zip((*row.mean, *row.std), (*mean, *std))):
+        return asked
+    return f'{asked}, for pixels of mean {_dashed(f"{value:g}" for value in mean)} and deviation ' \
+           f'{_dashed(f"{value:g}" for value in std)}'
+
+
 def show_info(args) -> None:
     row = find_backbone(args.name)
     if args.json:
@@ -144,7 +157,7 @@ def show_info(args) -> None:
     weights = _published_weights(row)
     if weights:
         print('\npublished weights, one of these in the backbone:\n')
-        print('\n'.join(f"pretrained='{name.partition('.')[2]}'" for name in weights))
+        print('\n'.join(_pretrained(row, name) for name in weights))
 
 
 def convert_weights(args) -> None:

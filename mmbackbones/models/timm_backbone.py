@@ -29,7 +29,7 @@ from ..registry import MODELS
 from ..weights import CheckpointError, extract_state_dict, load_strictly, read_checkpoint
 from ._base import BaseBackbone, choose_weights
 
-__all__ = ['TimmBackbone', 'pretrained_tags']
+__all__ = ['TimmBackbone', 'expected_pixels', 'pretrained_tags']
 
 SCHEME = 'timm://'
 STRIDES = (4, 8, 16, 32)
@@ -72,6 +72,16 @@ def pretrained_tags(model_name: str) -> List[str]:
     """
     timm = _import_timm()
     return timm.list_pretrained(f'{model_name.split(".")[0]}.*')
+
+
+def expected_pixels(name: str) -> Tuple[Tuple[float, ...], Tuple[float, ...]]:
+    """Mean and deviation of the pixels that weights of timm expect: red, green, blue, from 0 to 255.
+
+    Args:
+        name: such as ``'resnet50.a1_in1k'``; without a tag, timm's default one.
+    """
+    config = _import_timm().get_pretrained_cfg(name)
+    return tuple(255 * value for value in config.mean), tuple(255 * value for value in config.std)
 
 
 def _locate(pretrained: str, model_name: str) -> str:
