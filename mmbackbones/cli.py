@@ -111,12 +111,25 @@ def _snippet(row: Backbone) -> str:
 
 
 def _published_weights(row: Backbone) -> List[str]:
-    """What ``timm://`` may be followed by for this row. Loads timm, which takes seconds."""
+    """What ``pretrained`` may be for this row. Loads timm, which takes seconds."""
     if row.implementation != 'timm' or 'model_args' in row.config:  # other arguments, other weights
         return []
     from .models import pretrained_tags
     model_name = row.config['model_name']
     return [tag for tag in pretrained_tags(model_name) if '.' not in model_name or tag == model_name]
+
+
+def _pretrained(row: Backbone, name: str) -> str:
+    """How a config asks for published weights, with the pixels that they expect where the row's are others."""
+    asked = f"pretrained='{name.rpartition('.')[2]}'"
+    if row.implementation != 'timm':
+        return asked
+    from .models import expected_pixels
+    mean, std = expected_pixels(name)
+    if all(abs(ours - theirs) < 0.01 for ours, theirs in zip((*row.mean, *row.std), (*mean, *std))):
+        return asked
+    return f'{asked}, for pixels of mean {_dashed(f"{value:g}" for value in mean)} and deviation ' \
+           f'{_dashed(f"{value:g}" for value in std)}'
 
 
 def show_info(args) -> None:
@@ -132,6 +145,7 @@ def show_info(args) -> None:
     print(f'\npaper      {row.title}, {row.year}\n           {row.link}')
     print(f'published  {row.source or "no figures"}')
     print(f'named in   {", ".join(f"document {document}" for document in row.documents) or "no founding document"}')
+    print(f'pixels     red, green, blue of mean {_dashed(row.mean)} and deviation {_dashed(row.std)}')
     if row.config is not None:
         print(f'counted    at {row.input_size}x{row.input_size} with {row.num_classes} classes')
     if row.note:
@@ -142,8 +156,8 @@ def show_info(args) -> None:
     print(f'\nin a detector config:\n\n{_snippet(row)}', flush=True)
     weights = _published_weights(row)
     if weights:
-        print("\nwith init_cfg=dict(type='Pretrained', checkpoint=...) in the backbone, one of\n")
-        print('\n'.join(f'timm://{tag}' for tag in weights))
+        print('\npublished weights, one of these in the backbone:\n')
+        print('\n'.join(_pretrained(row, name) for name in weights))
 
 
 def convert_weights(args) -> None:

@@ -30,7 +30,7 @@ MEAN, STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
 
 # families that train with AdamW; convolutional networks keep the optimizer of the config
 ADAMW_FAMILIES = ('Swin Transformer', 'PVT', 'PVTv2', 'DSNet', 'Conv2Former', 'CoAtNet', 'ViT', 'DeiT', 'T2T-ViT',
-                  'VOLO', 'CvT', 'CeiT', 'CrossViT', 'LeViT', 'Container', 'ConvNeXt')
+                  'VOLO', 'CvT', 'CeiT', 'CrossViT', 'LeViT', 'Container', 'ConvNeXt', 'ConvNeXtV2')
 TABLES = ('relative_position_bias_table', 'relative_bias', 'pos_embed', 'positions')
 
 # stride-2 convolutions behind the last map, for parts that make no coarser maps themselves
