@@ -111,7 +111,10 @@ def _snippet(row: Backbone) -> str:
 
 
 def _published_weights(row: Backbone) -> List[str]:
-    """What ``timm://`` may be followed by for this row. Loads timm, which takes seconds."""
+    """Names of the weights that the row's library publishes for it. Loads the library, which takes seconds."""
+    if row.implementation == 'torchvision':
+        from .models import torchvision_tags
+        return torchvision_tags(row.config['model_name'])
     if row.implementation != 'timm' or 'model_args' in row.config:  # other arguments, other weights
         return []
     from .models import pretrained_tags
@@ -143,7 +146,8 @@ def show_info(args) -> None:
     weights = _published_weights(row)
     if weights:
         print("\nwith init_cfg=dict(type='Pretrained', checkpoint=...) in the backbone, one of\n")
-        print('\n'.join(f'timm://{tag}' for tag in weights))
+        scheme = 'timm://' if row.implementation == 'timm' else ''
+        print('\n'.join(f'{scheme}{tag}' for tag in weights))
 
 
 def convert_weights(args) -> None:
