@@ -111,7 +111,10 @@ def _snippet(row: Backbone) -> str:
 
 
 def _published_weights(row: Backbone) -> List[str]:
-    """What ``pretrained`` may be for this row. Loads timm, which takes seconds."""
+    """Names of the weights that the row's library publishes for it. Loads the library, which takes seconds."""
+    if row.implementation == 'torchvision':
+        from .models import torchvision_tags
+        return torchvision_tags(row.config['model_name'])
     if row.implementation != 'timm' or 'model_args' in row.config:  # other arguments, other weights
         return []
     from .models import pretrained_tags

@@ -11,11 +11,12 @@ from cases import ROWS
 from torch import nn
 
 from mmbackbones.cli import _published_weights
+from mmbackbones.layers import keep_sizes
 from mmbackbones.weights import CheckpointError, load_strictly
 
 timm = pytest.importorskip('timm')
 from mmbackbones.models import timm_backbone  # noqa: E402
-from mmbackbones.models.timm_backbone import TimmBackbone, expected_pixels, keep_sizes, pretrained_tags  # noqa: E402
+from mmbackbones.models.timm_backbone import TimmBackbone, expected_pixels, pretrained_tags  # noqa: E402
 
 # the smallest network of each family of the catalogue that timm gives maps of
 FAMILIES = [

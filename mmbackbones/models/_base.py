@@ -225,7 +225,18 @@ class BaseBackbone(BaseModule, metaclass=ABCMeta):
         Raises:
             CheckpointError: the checkpoint cannot be read or does not fit; the weights stay as they were.
         """
-        state_dict = type(self).convert_state_dict(extract_state_dict(read_checkpoint(source), prefix))
+        self.load_converted(type(self).convert_state_dict(extract_state_dict(read_checkpoint(source), prefix)), source)
+
+    def load_converted(self, state_dict: Dict[str, Tensor], source: str) -> None:
+        """Load weights with our names strictly, and say so.
+
+        Args:
+            state_dict: name -> tensor.
+            source: where it comes from, for the messages.
+
+        Raises:
+            CheckpointError: they do not fit; the weights stay as they were.
+        """
         fresh = load_strictly(
             self,
             self.resize_tables(state_dict),

@@ -25,6 +25,7 @@ import torch.nn.functional as F
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from ..layers import keep_sizes
 from ..registry import MODELS
 from ..weights import CheckpointError, extract_state_dict, load_strictly, read_checkpoint
 from ._base import BaseBackbone, choose_weights
@@ -207,29 +208,6 @@ def _cut(net: nn.Module, taps: Sequence[_Map], stem_tap: Optional[str]) -> Tuple
     bounds = [0, first, *(position for position, _ in ends)]
     return ([[module for _, module in chain[start:stop]]
              for start, stop in zip(bounds, bounds[1:])], [rectified for _, rectified in ends])
-
-
-def _pad_input(module: nn.Module, inputs: Tuple[Tensor]) -> Tensor:
-    return F.pad(inputs[0], (1, 1, 1, 1))
-
-
-def keep_sizes(net: nn.Module) -> None:
-    """Give convolutions and poolings without padding half their kernel, so that stride s makes ceil(size / s).
-
-    The blocks of Inception-v3 that halve the map pool by a function, which has no padding to set: there the input is
-    padded, with zeros, which win no maximum behind a ReLU.
-    """
-    halving = [module for module in net.modules() if type(module).__name__ in ('InceptionB', 'InceptionD')
-               and type(module).__module__.endswith('.inception_v3')]  # yapf: disable
-    for module in halving:
-        module.register_forward_pre_hook(_pad_input)
-    done = {layer for module in halving for layer in module.modules()}
-    for module in net.modules():
-        if isinstance(module, (nn.Conv2d, nn.MaxPool2d)) and module not in done:
-            kernel, padding = (
-                value if isinstance(value, tuple) else (value, value) for value in (module.kernel_size, module.padding))
-            if padding == (0, 0):
-                module.padding = tuple(side // 2 for side in kernel)
 
 
 class _Plan(NamedTuple):
