@@ -8,8 +8,8 @@ from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from test_configs import ROOT, build, images, load, quiet, scope_of  # noqa: F401
 
+from mmbackbones import check, swap
 from mmbackbones.catalogue import find_backbone, load_catalogue
-from mmbackbones.check import check_fit
 from mmbackbones.cli import main
 from mmbackbones.config_files import default_output, inherited_name, last_checkpoint, load_config
 from mmbackbones.follow import package_configs
@@ -33,6 +33,21 @@ WRITTEN = [
     (YOLOV3, 'swin_t', 'yolov3_swin_t'),
     ('configs/detection/mask_rcnn_swin_t.py', 'pvt_s', 'mask_rcnn_pvt_s'),
 ]
+
+FITS = {}
+
+
+def check_fit(cfg):
+    """What :func:`mmbackbones.check.check_fit` says, which is asked once of each model."""
+    key = repr([cfg.get(part) for part in ('model', 'data_preprocessor', 'default_scope')])
+    if key not in FITS:
+        FITS[key] = check.check_fit(cfg)
+    return FITS[key]
+
+
+@pytest.fixture(autouse=True)
+def ask_once(monkeypatch):
+    monkeypatch.setattr(swap, 'check_fit', check_fit)
 
 
 def plain(node):
@@ -117,7 +132,8 @@ def test_classifiers_take_the_last_map(base):
 
 @pytest.mark.parametrize('config, name, said', [
     ('mmdet::yolof/yolof_r50-c5_8xb8-1x_coco.py', 'dogenet26', ('stride 32', 'ends at 16', 'What fits: odconv_r18')),
-    ('mmdet::cornernet/cornernet_hourglass104_8xb6-210e-mstest_coco.py', 'swin_t', ('several maps of one stride', 'What fits: a detector of one map')),
+    ('mmdet::cornernet/cornernet_hourglass104_8xb6-210e-mstest_coco.py', 'swin_t',
+     ('several maps of one stride', 'What fits: a detector of one map')),
     ('mmdet::detectors/cascade-rcnn_r50-rfp_1x_coco.py', 'swin_t',
      ('model.neck (RFP) holds a second backbone', 'What fits: the same detector with another neck')),
     ('mmdet::tridentnet/tridentnet_r50-caffe_1x_coco.py', 'swin_t',
@@ -219,7 +235,8 @@ def test_any_network_of_timm_is_taken_by_name(tmp_path, monkeypatch, capsys):
     assert plain(cfg.model.data_preprocessor.mean) == INCEPTION
     capsys.readouterr()
     assert main(['info', 'timm:tf_efficientnet_lite0']) == 0
-    assert all(part in capsys.readouterr().out for part in ('24/40/112/320', '127.5/127.5/127.5'))
+    shown = capsys.readouterr().out
+    assert '24/40/112/320' in shown and '127.5/127.5/127.5' in shown
     for name, said in (('timm:resnet26dd', 'timm:resnet26d'), ('timm:mixer_b16_224', 'mixer_b16_224')):
         assert main(['swap', FASTER_RCNN, name, '-o', 'none.py']) == 1
         error = capsys.readouterr().err
