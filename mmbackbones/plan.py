@@ -32,6 +32,7 @@ class Plan:
     """
 
     def __init__(self, cfg: Config, root: Tuple[str, ...]) -> None:
+        self.base = cfg._cfg_dict
         self.cfg = copy.deepcopy(cfg)
         self.root = root
         self.replaced: Dict[Tuple, bool] = {}
@@ -53,7 +54,8 @@ class Plan:
         if isinstance(value, dict) and isinstance(old, dict) and not replace:
             value = Config._merge_a_into_b(ConfigDict(value), old)
         owner[path[-1]] = copy.deepcopy(value)
-        self.replaced[path] = replace and isinstance(old, dict)
+        # the file that is written replaces what it inherits, and not what an earlier change has put there
+        self.replaced[path] = self.replaced.get(path, False) or replace and isinstance(get(self.base, path), dict)
         self.changes.append(Change(f'{_dotted(path)}={code(value)}', why))
 
     def set_model(self, path: Tuple, value: Any, why: str, replace: bool = False) -> None:

@@ -268,8 +268,9 @@ def _swap_recipe(plan: Plan, row: Backbone, old: dict) -> None:
         plan.keep(key, 'the config trains with no optimizer, so there is no recipe to change')
         return
     if recipe is None:
-        said = f'{row.family} trains well with what the config has, as networks of convolutions do'
-        plan.keep(key, f'stays {optimizer.type}: {said}')
+        plan.keep(
+            key, f'stays {optimizer.type}: {row.family} has no recipe of its own for detectors, and networks of '
+            f'convolutions train well with those of the detectors')
         return
     if optimizer.type == 'AdamW' and not _is_own_recipe(plan, old):
         plan.keep(key, f'stays as it is: {plan.model.type} itself trains with AdamW, and its rates are for its heads')
@@ -368,7 +369,9 @@ def _plan_swap(cfg: Config, name: str, recipe: bool) -> Plan:
     try:
         _change_model(plan, row)
     except SwapError as error:
-        raise SwapError(re.sub(r'\bmodel\.', f'{".".join(root)}.', str(error))) from error
+        # checks of the detector inside have said so already
+        inside = rf'\bmodel\.(?!{root[-1]}\.)' if len(root) > 1 else r'\bmodel\.'
+        raise SwapError(re.sub(inside, f'{".".join(root)}.', str(error))) from error
     if recipe:
         _swap_recipe(plan, row, get(cfg._cfg_dict, (*root, 'backbone')))
     return plan

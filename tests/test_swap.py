@@ -337,6 +337,9 @@ def test_what_only_the_old_backbone_has_does_not_stay(tmp_path):
     path.write_text(text)
     second = Config.fromfile(swap_file(str(path), 'pvt_t', str(tmp_path / 'second.py'))[0])
     assert second.load_from is None and not second.pretrained_backbone
+    # a recipe on top of it: what is written replaces what is inherited, and nothing else
+    third = Config.fromfile(swap_file(convnext, 'dsnet_t', str(tmp_path / 'third.py'), recipe=True)[0])
+    assert 'decay_rate' not in third.optim_wrapper.paramwise_cfg and third.pretrained_backbone == dict(norm_eval=True)
 
 
 # the cheapest pairs of each kind of model that a step costs little for
