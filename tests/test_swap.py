@@ -455,12 +455,6 @@ def one_of_each(rows) -> list:
 
 @pytest.mark.parametrize('name', one_of_each([row for row in load_catalogue() if row.config]))
 @pytest.mark.parametrize('config', MATRIX)
-def test_every_row_fits_the_detectors_or_says_why_not(config, name):
-    row = find_backbone(name)
-    needed = {8, 16, 32} if config == YOLOV3 else {8, 16}
-    if not needed <= set(row.strides):
-        with pytest.raises(SwapError, match='stride'):
-            swap_backbone(load_config(config), name)
-        return
+def test_every_row_gives_the_detectors_the_levels_that_they_had(config, name):
     fit = check_fit(swap_backbone(load_config(config), name)[0])  # and swapping has looked at the problems
     assert fit.levels.strides == {YOLOV3: (32, 16, 8), RETINANET: (8, 16, 32, 64, 128)}.get(config, (4, 8, 16, 32, 64))
