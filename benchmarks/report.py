@@ -3,12 +3,28 @@ import json
 from pathlib import Path
 from typing import List, Optional, Tuple
 
-from cases import MEASURED, Measured
+from measured import MEASURED, Measured
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / 'benchmarks' / 'results'
 PAGE = ROOT / 'docs' / 'benchmarks.md'
 DEVICES = {'cpu': 'CPU', 'cuda': 'GPU'}
+INTRODUCTION = """# Benchmarks
+
+Written by `python benchmarks/report.py` from `benchmarks/results/`.
+
+Each figure is a ratio, ours by the peer, of the time of a step, or of the peak of memory during one above what was held
+before it. Both sides take turns in one process on the same images of noise; the figure is the median of the pairs'
+ratios, with its quartiles. Peers give maps of the same shapes, and on neither side is anything dropped at random. A
+training step is forward and backward with given gradients of the maps, without an optimizer.
+
+`before` is what the form of the authors cost when this work began; `bar` is what the ratio must not exceed. `half the
+overhead`: ours may cost half as much more than the static network as the form of the authors does, measured beside it.
+
+One comparison: `mmbackbones bench swin_t --against mmdet timm --shape 2,3,384,640 --train`. All of a machine:
+`python benchmarks/run_all.py --out benchmarks/results/NAME.json`, with `--device cuda` on a GPU, where
+`benchmarks/gpu.sh` does this and more.
+"""
 
 
 def value_of(record: dict) -> float:
@@ -72,19 +88,7 @@ def _memory_table(report: dict) -> List[str]:
 
 def render() -> str:
     """The page as it follows from the results."""
-    lines = [
-        '# Benchmarks', '', 'Written by `python benchmarks/report.py` from `benchmarks/results/`.', '',
-        'Each figure is a ratio, ours by the peer, of the time of a step, or of the peak of memory during one above',
-        'what was held before it. Both sides take turns in one process on the same images of noise; the figure is the',
-        "median of the pairs' ratios, with its quartiles. Peers give maps of the same shapes; nothing is dropped at",
-        'random. `before` is what the form of the authors cost when this work began, `bar` what the ratio must not',
-        'exceed. `half the overhead`: ours may cost half as much more than the static network as the form of the authors',
-        'does, measured in the same way. A training step is forward and backward with given gradients of the maps, without an optimizer.',
-        '',
-        'One comparison: `mmbackbones bench swin_t --against mmdet timm --shape 2,3,384,640 --train`. All of a machine:',
-        '`python benchmarks/run_all.py --out benchmarks/results/NAME.json`, with `--device cuda` on a GPU, where',
-        '`benchmarks/gpu.sh` does this and more.'
-    ]
+    lines = INTRODUCTION.splitlines()
     reports = {path: json.loads(path.read_text()) for path in sorted(RESULTS.glob('*.json'))}
     for device, name in DEVICES.items():
         found = {path: report for path, report in reports.items() if report.get('device') == device}

@@ -1,4 +1,4 @@
-"""Measure all that cases.py lists on this machine, and print it beside the bars.
+"""Measure all that measured.py lists on this machine, and print it beside the bars.
 
     python benchmarks/run_all.py --out benchmarks/results/cpu_2core.json
     python benchmarks/run_all.py --out /tmp/try.json --only 'odconv_r50 against static' --pairs 3
@@ -17,7 +17,7 @@ import traceback
 from pathlib import Path
 
 import torch
-from cases import MEASURED
+from measured import MEASURED
 from report import table
 
 from mmbackbones.bench import describe_machine

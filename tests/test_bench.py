@@ -5,6 +5,7 @@ import sys
 import pytest
 import torch
 from cases import ROWS
+from conftest import ROOT
 
 from mmbackbones import bench
 from mmbackbones.bench import Case, Step, compare, make_inputs, summarise
@@ -135,3 +136,28 @@ def test_help_names_every_kind_of_peer(capsys):
         main(['bench', '--help'])
     said = capsys.readouterr().out
     assert all(kind in said for kind in KINDS)
+
+
+def test_page_follows_from_the_results_and_says_which_bar_is_met(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / 'benchmarks')
+    import report
+    assert report.PAGE.read_text() == report.render(), 'run: python benchmarks/report.py'
+
+    run = None  # nothing is measured here
+    rows = [
+        report.Measured('G', 'one', run, before=3., bar=1.5),
+        report.Measured('G', 'by reference', run),
+        report.Measured('G', 'half', run, half_overhead_of='by reference'),
+        report.Measured('G', 'start', run, bar=0.5)
+    ]
+
+    def record(ratio):
+        return dict(unit='s', **summarise([ratio], [1.]))
+
+    # ours takes 1.4 of the static network, and 0.7 of the authors' form: that takes 2, and half its overhead is 1.5
+    results = {'one': record(1.6), 'by reference': record(0.7), 'half': record(1.4), 'start': dict(seconds=0.3)}
+    lines = [[cell.strip() for cell in line.split('|')[1:-1]] for line in report.table(rows, results).splitlines()[4:]]
+    assert [line[0] for line in lines] == ['one', 'by reference', 'half', 'start']
+    assert [line[1] for line in lines] == ['3', '', '2', '']
+    assert [line[3] for line in lines] == ['1.5', '', '1.5', '0.5']
+    assert [line[4] for line in lines] == ['missed', '', 'met', 'met']
