@@ -40,6 +40,11 @@ def _batch(size: Tuple[int, int], seed: int) -> dict:
     return dict(inputs=images, data_samples=samples)
 
 
+def _in_float32(outputs):
+    """Tensors in nested tuples and lists."""
+    return outputs.float() if isinstance(outputs, torch.Tensor) else type(outputs)(map(_in_float32, outputs))
+
+
 class _DetectorStep:
     """A detector, ready to train: a call takes a step without an optimizer's."""
 
@@ -53,8 +58,9 @@ class _DetectorStep:
         self.model = MODELS.build(cfg.model).to(device).train()
         self.batches = [self.model.data_preprocessor(batch, True) for batch in batches]
         self.autocast = None if dtype == 'float32' else (device, getattr(torch, dtype))
-        if self.autocast:  # mmcv's RoIAlign has no bfloat16, and coordinates would be too coarse in it
-            self.model.neck.register_forward_hook(lambda neck, maps, outs: tuple(each.float() for each in outs))
+        if self.autocast:  # mmcv's RoIAlign and NMS have no bfloat16, in which coordinates would be coarse, too
+            for part in (self.model.neck, self.model.rpn_head, self.model.roi_head.bbox_head):
+                part.register_forward_hook(lambda module, inputs, outputs: _in_float32(outputs))
 
     def __call__(self, index: int) -> None:
         self.model.zero_grad(set_to_none=True)
