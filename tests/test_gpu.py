@@ -7,8 +7,8 @@ from torch.testing import assert_close
 pytestmark = pytest.mark.skipif(
     not torch.cuda.is_available(), reason='needs an NVIDIA GPU; benchmarks/gpu.sh runs it where there is one')
 
-# relative to the largest value; in float32 sums of thousands of products differ in their order
-TOLERANCES = {torch.float64: 1e-9, torch.float32: 2e-3}
+# relative to the largest value; in float32 sums differ in their order, and a ReLU may open on one device alone
+TOLERANCES = {torch.float64: 1e-9, torch.float32: 1e-2}
 
 
 @pytest.fixture(autouse=True)
