@@ -1,8 +1,7 @@
 """Backbones x detectors: a few pairs in every run, all of them by ``make exhaustive``."""
 import pytest
-from test_configs import quiet  # noqa: F401
-
 from matrix import BACKBONES, COMMON, DETECTORS, smallest_of_each_family, train_and_infer
+from test_configs import quiet  # noqa: F401
 
 FAMILIES = smallest_of_each_family()
 
