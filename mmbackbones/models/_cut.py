@@ -13,27 +13,9 @@ from torch import Tensor, nn
 from ..layers import keep_sizes
 from ..weights import extract_state_dict, read_checkpoint
 from ._base import BaseBackbone, choose_weights
+from ._chain import find_cuts, group_layers
 
 __all__ = ['CutBackbone']
-
-
-def _blocks(net: nn.Module, names: str) -> nn.Sequential:
-    """The modules with these names, each a block of its own.
-
-    Of ``name.*`` the children are blocks; ``name.2:5`` are its children 2, 3 and 4 as one block, and ``name.2:5.*`` as
-    three.
-    """
-    blocks = []
-    for name in names.split():
-        path, each = name.removesuffix('.*'), name.endswith('.*')
-        owner, _, last = path.rpartition('.')
-        if ':' in last:
-            start, stop = (int(bound) if bound else None for bound in last.split(':'))
-            module = net.get_submodule(owner)[start:stop]
-        else:
-            module = net.get_submodule(path)
-        blocks += module.children() if each else [module]
-    return nn.Sequential(*blocks)
 
 
 def _added_stage(in_channels: int, channels: int) -> nn.Sequential:
@@ -53,9 +35,8 @@ class CutBackbone(BaseBackbone):
     """A network of another library, without what is behind its last map.
 
     Args:
-        net: the network, whole.
-        cuts: names of its modules in the order in which they run: of the stem, then of each stage, by blanks, see
-            :func:`_blocks`. A number instead stands for a stage that is added, with so many channels.
+        net: the network, whole; its modules must run one after the other, see :func:`find_cuts`.
+        added: channels of the stages that are added where the network ends before stride 32.
         out_indices, frozen_stages, norm_eval, with_cp, init_cfg: see :class:`BaseBackbone`. A checkpoint may have the
             library's names or ours.
         pretrained: short for ``init_cfg=dict(type='Pretrained', checkpoint=pretrained)``.
@@ -66,20 +47,20 @@ class CutBackbone(BaseBackbone):
     stem_names = ('stem', )
     convert_state_dict = staticmethod(dict)
 
-    def __init__(self, net: nn.Module, cuts: Sequence[Union[str, int]], out_indices: Union[int, Sequence[int]],
-                 frozen_stages: int, norm_eval: bool, with_cp: bool, pretrained: Optional[str],
-                 init_cfg: Optional[dict]):
+    def __init__(self, net: nn.Module, added: Sequence[int], out_indices: Union[int, Sequence[int]], frozen_stages: int,
+                 norm_eval: bool, with_cp: bool, pretrained: Optional[str], init_cfg: Optional[dict]):
         init_cfg = choose_weights(type(self).__name__, pretrained, init_cfg)
-        super().__init__(len(cuts) - 1, out_indices, frozen_stages, norm_eval, with_cp, init_cfg)
-        self.cuts = tuple(cuts)
-        names = {module: name for name, module in net.named_modules()}
         keep_sizes(net)
-        self.stem = _blocks(net, cuts[0])
+        stem, *stages = ([net.get_submodule(name) for name in part] for part in find_cuts(net, len(added)))
+        super().__init__(len(stages) + len(added), out_indices, frozen_stages, norm_eval, with_cp, init_cfg)
+        self.num_added = len(added)
+        names = {module: name for name, module in net.named_modules()}
+        self.stem = group_layers(stem)
         # channels and strides are looked at, not typed: on the meta device that costs nothing
         side = 64
         x = self._look(self.stem, torch.empty(1, 3, side, side, device='meta'))
-        for cut in cuts[1:1 + self.num_built_stages]:
-            stage = _blocks(net, cut) if isinstance(cut, str) else _added_stage(x.shape[1], cut)
+        for part in (*stages, *added)[:self.num_built_stages]:
+            stage = _added_stage(x.shape[1], part) if isinstance(part, int) else group_layers(part)
             x = self._look(stage, x)
             self.add_stage(stage, x.shape[1], side // x.shape[2])
         ours = {names[module]: name for name, module in self.named_modules() if module in names}
@@ -91,7 +72,9 @@ class CutBackbone(BaseBackbone):
 
     @staticmethod
     def _look(part: nn.Module, x: Tensor) -> Tensor:
-        return copy.deepcopy(part).to('meta').eval()(x)
+        shadow = copy.deepcopy(part).to('meta')
+        shadow.eval()  # not chained: MMDetection's blocks return None
+        return shadow(x)
 
     def forward_stem(self, x: Tensor) -> Tensor:
         """``(N, 3, H, W)`` -> what the first stage takes."""
@@ -99,7 +82,7 @@ class CutBackbone(BaseBackbone):
 
     @property
     def optional_prefixes(self) -> Tuple[str, ...]:
-        return tuple(f'layer{index}.' for index, cut in enumerate(self.cuts) if not isinstance(cut, str))
+        return tuple(f'layer{index + 1}.' for index in range(self.num_stages - self.num_added, self.num_stages))
 
     def read_weights(self, source: str) -> dict:
         """What a checkpoint file or address holds; libraries may have names for theirs."""
@@ -116,7 +99,8 @@ class CutBackbone(BaseBackbone):
             CheckpointError: the checkpoint cannot be read or does not fit; the weights stay as they were.
         """
         state_dict = extract_state_dict(self.read_weights(source), prefix)
-        if not self.state_dict().keys() & state_dict.keys():
+        own = self.state_dict().keys() & state_dict.keys()
+        if len(own) <= len(self.library_keys.keys() & state_dict.keys()):
             named = {self.library_keys.get(key, key): value for key, value in state_dict.items()}
             state_dict = {key: value for key, value in named.items() if key is not None}
         self.load_converted(state_dict, source)

@@ -1,7 +1,7 @@
-"""Networks of MMPretrain that timm and torchvision lack, behind the contract of this project's backbones.
+"""Networks of MMPretrain and MMDetection behind the contract of this project's backbones.
 
-Origin of the networks: open-mmlab/mmpretrain (Apache-2.0). Different here, besides the padding that ``_cut.py`` tells
-of: ``train()`` returns the backbone; weights load strictly.
+Origin of the networks: open-mmlab/mmpretrain and open-mmlab/mmdetection (Apache-2.0). Different here, besides the
+padding that ``_cut.py`` tells of: ``train()`` returns the backbone; weights load strictly.
 
 - ShuffleNetV1: its max pooling opens the stage at stride 4, which MMPretrain does not give out as a map. Some widths
   with 8 groups, which MMPretrain refuses to build, have the stem of the release.
@@ -17,10 +17,9 @@ from ._cut import CutBackbone
 
 __all__ = ['OpenMMLabBackbone']
 
-CUTS = {
-    'mmpretrain.LeNet5': ('features.:3', 'features.3:6 features.6:', 120, 120, 120),
-    'mmpretrain.ShuffleNetV1': ('conv1', 'maxpool', 'layers.0.*', 'layers.1.*', 'layers.2.*')
-}
+OWN_ARGS = ('out_indices', 'frozen_stages', 'norm_eval', 'with_cp', 'pretrained', 'init_cfg')
+# channels of the stages that follow where a network ends before stride 32
+ADDED = {'mmpretrain.LeNet5': (120, 120, 120)}
 
 # ShuffleNetV1's first block gives its input and as many new channels as are missing to the stage's width, from a
 # convolution with groups. MMPretrain widens the stem from 24 channels as all else, to 12 and 36: with 8 groups 180 and
@@ -68,14 +67,15 @@ class OpenMMLabBackbone(CutBackbone):
     """A network of MMPretrain or MMDetection.
 
     Args:
-        backbone: its config, with the scope in the type: ``dict(type='mmpretrain.ShuffleNetV1', groups=3)``.
+        backbone: its config, with the scope in the type: ``dict(type='mmdet.RegNet', arch='regnetx_3.2gf')``.
         out_indices, frozen_stages, norm_eval, with_cp: see :class:`BaseBackbone`.
         pretrained: a checkpoint file or address, of MMPretrain's classifier or any other that fits. Short for
             ``init_cfg=dict(type='Pretrained', checkpoint=pretrained)``. Defaults to None.
         init_cfg: see :class:`BaseBackbone`. Defaults to None: initialised as the library does.
 
     Raises:
-        ValueError: a network that is not cut here, or both ``pretrained`` and ``init_cfg``.
+        ValueError: a network that cannot be cut into stages (HRNet, for example, has parallel branches: name it in the
+            config as it is), or both ``pretrained`` and ``init_cfg``.
     """
 
     def __init__(self,
@@ -86,11 +86,12 @@ class OpenMMLabBackbone(CutBackbone):
                  with_cp: bool = False,
                  pretrained: Optional[str] = None,
                  init_cfg: Optional[dict] = None):
-        if backbone.get('type') not in CUTS:
-            raise ValueError(f'OpenMMLabBackbone: no {backbone.get("type")!r}; choose from {", ".join(CUTS)}. Most '
-                             'others are in timm: see `mmbackbones list`')
-        net = BUILDERS[backbone['type']](dict(backbone))
+        refused = sorted(set(OWN_ARGS) & set(backbone))
+        if refused:
+            raise ValueError(f'OpenMMLabBackbone: backbone has {", ".join(refused)}; give that to OpenMMLabBackbone '
+                             'itself, which decides it in place of the network')
+        kind = backbone.get('type')
+        net = BUILDERS.get(kind, MODELS.build)(dict(backbone))
         if not next(net.parameters()).is_meta:
             net.init_weights()  # which its constructor does not
-        super().__init__(net, CUTS[backbone['type']], out_indices, frozen_stages, norm_eval, with_cp, pretrained,
-                         init_cfg)
+        super().__init__(net, ADDED.get(kind, ()), out_indices, frozen_stages, norm_eval, with_cp, pretrained, init_cfg)

@@ -29,11 +29,11 @@ from ..layers import keep_sizes
 from ..registry import MODELS
 from ..weights import CheckpointError, extract_state_dict, load_strictly, read_checkpoint
 from ._base import BaseBackbone, choose_weights
+from ._chain import STRIDES, group_layers
 
 __all__ = ['TimmBackbone', 'expected_pixels', 'pretrained_tags']
 
 SCHEME = 'timm://'
-STRIDES = (4, 8, 16, 32)
 # timm's extractors that run a network's children one after the other, as this module does
 CHAIN_EXTRACTORS = ('FeatureListNet', 'EfficientNetFeatures', 'MobileNetV3Features')
 # networks that timm taps with hooks, but which are chains too, NASNet one of pairs of maps
@@ -158,23 +158,6 @@ def _chain(net: nn.Module) -> List[Tuple[str, nn.Module]]:
     for name, module in net.named_children():
         unfold(name, module)
     return chain
-
-
-def _blocks(modules: Sequence[nn.Module]) -> nn.Sequential:
-    """Put single layers together with each other or the block behind them: a ReLU alone, in place, is no block."""
-    blocks, loose = [], []
-    for module in modules:
-        if not list(module.children()):
-            loose.append(module)
-            continue
-        if loose and any(list(layer.parameters()) for layer in loose):
-            blocks.append(nn.Sequential(*loose))
-            loose = []
-        blocks.append(nn.Sequential(*loose, module) if loose else module)
-        loose = []
-    if loose:
-        blocks.append(nn.Sequential(*loose))
-    return nn.Sequential(*blocks)
 
 
 class _Map(NamedTuple):
@@ -305,9 +288,9 @@ class TimmBackbone(BaseBackbone):
         self.plan = plan
         timm_names = {module: name for name, module in net.named_modules()}
         (stem, *stages), self.rectified = _cut(net, plan.maps, plan.stem_tap)
-        self.stem = _blocks(stem)
+        self.stem = group_layers(stem)
         for modules, each in zip(stages[:self.num_built_stages], plan.maps):
-            self.add_stage(_blocks(modules), each.channels, each.stride)
+            self.add_stage(group_layers(modules), each.channels, each.stride)
         if plan.adds_padding:
             keep_sizes(self)
         ours = {timm_names[module]: name for name, module in self.named_modules() if module in timm_names}

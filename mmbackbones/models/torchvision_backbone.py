@@ -1,14 +1,15 @@
-"""Networks of torchvision that timm lacks, behind the contract of this project's backbones.
+"""Networks of torchvision behind the contract of this project's backbones.
 
 Origin of the networks: pytorch/vision (BSD-3-Clause). Different here, besides the padding that ``_cut.py`` tells of:
 
 - ShuffleNetV2: its max pooling opens the stage at stride 4, which torchvision does not give out as a map; the 1x1
   convolution behind the last stage belongs to it.
-- AlexNet: the map at stride 4 is the rectified first convolution, the stem; that at stride 32 the last pooling.
+- AlexNet: the map at stride 4 is the rectified first convolution, that at stride 32 the last pooling.
 - SqueezeNet ends at stride 16: a stage is added.
 - GoogLeNet: no auxiliary classifiers. torchvision's weights are for pixels of mean and deviation 127.5, to which
   torchvision itself converts ImageNet's normalisation (``transform_input``); here the images must come so.
 """
+import difflib
 import os
 from typing import List, Optional, Sequence, Union
 from urllib.parse import urlsplit
@@ -21,19 +22,8 @@ from ._cut import CutBackbone
 
 __all__ = ['TorchvisionBackbone', 'torchvision_tags']
 
-SHUFFLENET_V2 = ('conv1', 'maxpool', 'stage2.*', 'stage3.*', 'stage4.* conv5')
-CUTS = {
-    'alexnet': ('features.:2', '', 'features.2:5', 'features.5:8 features.8:10 features.10:12', 'features.12'),
-    'squeezenet1_0': ('features.:2', 'features.2:6.*', 'features.6:11.*', 'features.11:.*', 256),
-    'squeezenet1_1': ('features.:2', 'features.2:5.*', 'features.5:8.*', 'features.8:.*', 256),
-    'googlenet':
-    ('conv1', 'maxpool1 conv2 conv3', 'maxpool2 inception3a inception3b',
-     'maxpool3 inception4a inception4b inception4c inception4d inception4e', 'maxpool4 inception5a inception5b'),
-    **{
-        f'shufflenet_v2_x{width}': SHUFFLENET_V2
-        for width in ('0_5', '1_0', '1_5', '2_0')
-    }
-}
+# channels of the stages that follow where a network ends before stride 32
+ADDED = {'squeezenet1_0': (256, ), 'squeezenet1_1': (256, )}
 # without it torchvision warns that it will initialise in another way one day
 MODEL_ARGS = {'googlenet': dict(init_weights=True)}
 
@@ -57,7 +47,8 @@ class TorchvisionBackbone(CutBackbone):
         init_cfg: see :class:`BaseBackbone`. Defaults to None: initialised as torchvision does.
 
     Raises:
-        ValueError: a network that is not cut here, or both ``pretrained`` and ``init_cfg``.
+        ValueError: torchvision has no such network, it cannot be cut into stages (a transformer, for example), or both
+            ``pretrained`` and ``init_cfg`` are given.
     """
 
     def __init__(self,
@@ -68,13 +59,14 @@ class TorchvisionBackbone(CutBackbone):
                  with_cp: bool = False,
                  pretrained: Optional[str] = None,
                  init_cfg: Optional[dict] = None):
-        from torchvision.models import get_model
-        if model_name not in CUTS:
-            raise ValueError(f'TorchvisionBackbone: no {model_name!r}; choose from {", ".join(CUTS)}. Most others are '
-                             'in timm: see `mmbackbones list`')
+        from torchvision.models import get_model, list_models
+        if model_name not in list_models():
+            near = difflib.get_close_matches(model_name, list_models(), n=4, cutoff=0.5)
+            hint = f'did you mean {", ".join(near)}?' if near else 'torchvision.models.list_models() lists them'
+            raise ValueError(f'TorchvisionBackbone: torchvision has no network {model_name!r}; {hint}')
         super().__init__(
-            get_model(model_name, weights=None, **MODEL_ARGS.get(model_name, {})), CUTS[model_name], out_indices,
-            frozen_stages, norm_eval, with_cp, pretrained, init_cfg)
+            get_model(model_name, weights=None, **MODEL_ARGS.get(model_name, {})), ADDED.get(model_name, ()),
+            out_indices, frozen_stages, norm_eval, with_cp, pretrained, init_cfg)
         self.model_name = model_name
 
     def read_weights(self, source: str) -> dict:
