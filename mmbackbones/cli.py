@@ -111,7 +111,10 @@ def _snippet(row: Backbone) -> str:
 
 
 def _published_weights(row: Backbone) -> List[str]:
-    """What ``timm://`` may be followed by for this row. Loads timm, which takes seconds."""
+    """Names of the weights that the row's library publishes for it. Loads the library, which takes seconds."""
+    if row.implementation == 'torchvision':
+        from .models import torchvision_tags
+        return torchvision_tags(row.config['model_name'])
     if row.implementation != 'timm' or 'model_args' in row.config:  # other arguments, other weights
         return []
     from .models import pretrained_tags
@@ -125,6 +128,19 @@ def _find_row(name: str) -> Backbone:
         return find_backbone(name)
     from .timm_row import find_row
     return find_row(name)
+
+
+def _pretrained(row: Backbone, name: str) -> str:
+    """How a config asks for published weights, with the pixels that they expect where the row's are others."""
+    asked = f"pretrained='{name.rpartition('.')[2]}'"
+    if row.implementation != 'timm':
+        return asked
+    from .models import expected_pixels
+    mean, std = expected_pixels(name)
+    if all(abs(ours - theirs) < 0.01 for ours, theirs in zip((*row.mean, *row.std), (*mean, *std))):
+        return asked
+    return f'{asked}, for pixels of mean {_dashed(f"{value:g}" for value in mean)} and deviation ' \
+           f'{_dashed(f"{value:g}" for value in std)}'
 
 
 def show_info(args) -> None:
@@ -151,8 +167,8 @@ def show_info(args) -> None:
     print(f'\nin a detector config:\n\n{_snippet(row)}', flush=True)
     weights = _published_weights(row)
     if weights:
-        print("\nwith init_cfg=dict(type='Pretrained', checkpoint=...) in the backbone, one of\n")
-        print('\n'.join(f'timm://{tag}' for tag in weights))
+        print('\npublished weights, one of these in the backbone:\n')
+        print('\n'.join(_pretrained(row, name) for name in weights))
 
 
 def convert_weights(args) -> None:
