@@ -123,6 +123,14 @@ def _published_weights(row: Backbone) -> List[str]:
     return [tag for tag in pretrained_tags(model_name) if '.' not in model_name or tag == model_name]
 
 
+def _find_row(name: str) -> Backbone:
+    """A row of the catalogue, or one made for ``timm:NAME``, which takes seconds."""
+    if not name.startswith('timm:'):
+        return find_backbone(name)
+    from .timm_row import find_row
+    return find_row(name)
+
+
 def _pretrained(row: Backbone, name: str) -> str:
     """How a config asks for published weights, with the pixels that they expect where the row's are others."""
     asked = f"pretrained='{name.rpartition('.')[2]}'"
@@ -134,14 +142,6 @@ def _pretrained(row: Backbone, name: str) -> str:
         return asked
     return f'{asked}, for pixels of mean {_dashed(f"{value:g}" for value in mean)} and deviation ' \
            f'{_dashed(f"{value:g}" for value in std)}'
-
-
-def _find_row(name: str) -> Backbone:
-    """A row of the catalogue, or one made for ``timm:NAME``, which takes seconds."""
-    if not name.startswith('timm:'):
-        return find_backbone(name)
-    from .timm_row import find_row
-    return find_row(name)
 
 
 def show_info(args) -> None:

@@ -55,8 +55,8 @@ def load_config(name: str) -> Config:
                         f'.mim/configs, as mmdet::FOLDER/FILE.py')
     try:
         return Config.fromfile(path)
-    except FileNotFoundError as error:
-        raise SwapError(f'{name} inherits a file that is not there: {error}') from error
+    except (FileNotFoundError, RuntimeError) as error:  # not there, or of MMEngine's new style
+        raise SwapError(f'{name} inherits what MMEngine cannot read: {error}') from error
 
 
 def inherited_name(config: str, target: Path) -> str:

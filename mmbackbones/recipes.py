@@ -83,7 +83,9 @@ RECIPES: Dict[str, Tuple[Recipe, Recipe]] = {
     'PVT': (_PVT, _PVT_LONG),
     'PVTv2': (_PVT._replace(drop_path_rate={}), _PVT_LONG),
     'ViT': (_VIT, _VIT),
+    'DeiT': (_VIT, _VIT),
     'ConvNeXt': (_CONVNEXT, _CONVNEXT),
+    'ConvNeXtV2': (_CONVNEXT, _CONVNEXT),
     'DSNet': (Recipe(_LIKE_SWIN, pretrained=_KEPT_STATISTICS), ) * 2,
     'Conv2Former':
     (Recipe(_LIKE_SWIN, drop_path_rate=dict(nano=0.1, tiny=0.2, small=0.3, base=0.3), pretrained=_KEPT_STATISTICS), ) *

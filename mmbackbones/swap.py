@@ -213,26 +213,37 @@ def _take_channels(plan: Plan, path: Tuple, used: Sequence[int], old: Sequence[i
 
 
 def _swap_classifier(plan: Plan, fit: Fit, network: _Network) -> None:
-    model = plan.model
+    """Backbone of a classifier, and a neck and a head that take its last map."""
+    model, maps = plan.model, fit.maps
     stride = max(network.stage_of)
-    old, new = fit.maps.channels[-1], network.channels_of[stride]
+    new = network.channels_of[stride]
     plan.set_model(('backbone', ),
                    network.config([stride]),
                    f'{network.row.name}; the last map is classified',
                    replace=True)
-    if fit.maps.strides[-1] == 0:  # it gave a vector or tokens
-        plan.set_model(('neck', ), dict(type='GlobalAveragePooling'), 'the backbone gives a map', replace=True)
-        if model.head.type != 'LinearClsHead':
-            head = {key: model.head[key] for key in ('num_classes', 'loss', 'topk') if key in model.head}
-            plan.set_model(('head', ),
-                           dict(type='LinearClsHead', in_channels=new, **head),
-                           'the mean of a map is classified, not a token',
-                           replace=True)
-            return
-    for part in ('neck', 'head'):
-        for path, node in nodes(model.get(part) or {}):
-            if path[-1:] == ('in_channels', ) and node == old != new:
-                plan.set_model((part, *path), new, 'channels of the last map')
+    neck, _ = first_neck(model)
+    fuses = bool(neck) and isinstance(neck.get('in_channels'), (list, tuple)) and len(neck.in_channels) > 1
+    if maps is not None and maps.strides[-1] > 0 and not fuses:
+        for part in ('neck', 'head'):
+            for path, node in nodes(model.get(part) or {}):
+                if path[-1:] == ('in_channels', ) and node == maps.channels[-1] != new:
+                    plan.set_model((part, *path), new, 'channels of the last map')
+        return
+    why = 'one map is classified, not several' if fuses else 'the mean of a map is classified, not a vector or a token'
+    plan.set_model(('neck', ), dict(type='GlobalAveragePooling'), why, replace=True)
+    if model.head.type == 'LinearClsHead':
+        if model.head.get('in_channels') != new:
+            plan.set_model(('head', 'in_channels'), new, 'channels of the last map')
+        return
+    num_classes = model.head.get('num_classes') or get(plan.cfg._cfg_dict, ('data_preprocessor', 'num_classes'))
+    if not num_classes:
+        raise SwapError(f'model.head ({model.head.type}) names no num_classes, so no linear classifier can take its '
+                        f'place behind {network.row.name}: give data_preprocessor.num_classes')
+    kept = {key: model.head[key] for key in ('loss', 'topk') if key in model.head}
+    plan.set_model(('head', ),
+                   dict(type='LinearClsHead', num_classes=num_classes, in_channels=new, **kept),
+                   why,
+                   replace=True)
 
 
 def _variant(row: Backbone, rates: Dict[str, float]) -> Optional[float]:
@@ -380,23 +391,29 @@ def _plan_swap(cfg: Config, name: str, recipe: bool) -> Plan:
 def _change_model(plan: Plan, row: Backbone) -> None:
     """Everything but the recipe."""
     cfg, old, kind = plan.cfg, copy.deepcopy(plan.model.backbone), plan.model.type
+    classifier = cfg.get('default_scope') == 'mmpretrain'
+    if not cfg.get('default_scope'):
+        raise SwapError(
+            'the config names no default_scope, so nothing tells whose types it has: it is a part for others '
+            'to inherit. What fits: a config that can be trained')
+    if classifier and kind != 'ImageClassifier':
+        raise SwapError(f'{kind} is no ImageClassifier: its backbone does more than give maps. What fits: the config '
+                        f'of a classifier, such as mmpretrain::resnet/resnet50_8xb32_in1k.py')
     _check_neck(plan.model, row.name)
     fit = check_fit(cfg)
     if fit.problems:
         raise SwapError(f'the config itself does not fit: {fit.problems[0]}')
-    if fit.maps is None:
+    if fit.maps is None and not classifier:
         raise SwapError(f'the present backbone cannot be followed, so there is no telling what must change: '
                         f'{fit.unknown}')
     network = _measure_row(cfg, row)
-    if cfg.get('default_scope') == 'mmpretrain':
-        if kind != 'ImageClassifier':
-            raise SwapError(f'{kind} is no ImageClassifier: its backbone does more than give maps')
+    if classifier:
         _swap_classifier(plan, fit, network)
     else:
         _swap_maps(plan, fit, network)
     _drop_what_is_for_the_old_backbone(plan, network)
     freezing = {key: old[key] for key, off in (('frozen_stages', -1), ('norm_eval', False)) if old.get(key, off) != off}
-    if freezing and network.has_batch_norm and plan.root == ('model', ) and cfg.default_scope != 'mmpretrain':
+    if freezing and network.has_batch_norm and plan.root == ('model', ) and not classifier:
         plan.set(('pretrained_backbone', ), freezing, 'frozen only where --backbone-weights gives weights')
     swap_statistics(plan, row)
     after = check_fit(plan.cfg)

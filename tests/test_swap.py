@@ -122,7 +122,8 @@ def test_necks_and_heads_of_every_role_take_a_backbone_and_get_the_same_levels(d
 
 @pytest.mark.parametrize('base', [
     'resnet/resnet50_8xb32_in1k', 'convnext/convnext-tiny_32xb128_in1k',
-    'vision_transformer/vit-base-p16_32xb128-mae_in1k', 'mobilenet_v3/mobilenet-v3-small_8xb128_in1k'
+    'vision_transformer/vit-base-p16_32xb128-mae_in1k', 'mobilenet_v3/mobilenet-v3-small_8xb128_in1k',
+    'hrnet/hrnet-w18_4xb32_in1k', 'inception_v3/inception-v3_8xb32_in1k', 'lenet/lenet5_mnist'
 ])
 def test_classifiers_take_the_last_map(base):
     cfg, _ = swap_backbone(load_config(f'mmpretrain::{base}.py'), 'pvt_s')
@@ -139,7 +140,9 @@ def test_classifiers_take_the_last_map(base):
     ('mmdet::tridentnet/tridentnet_r50-caffe_1x_coco.py', 'swin_t',
      ('asks its backbone for num_branch', 'What fits: its plain form, FasterRCNN')),
     ('mmdet::misc/d2_faster-rcnn_r50-caffe_fpn_ms-90k_coco.py', 'swin_t', ('has no backbone of its own', )),
-    ('mmpretrain::mae/mae_vit-base-p16_8xb512-amp-coslr-300e_in1k.py', 'swin_t', ('MAE', )),
+    ('mmpretrain::mae/mae_vit-base-p16_8xb512-amp-coslr-300e_in1k.py', 'swin_t', ('MAE', 'What fits')),
+    ('mmpretrain::glip/glip-l_headless.py', 'swin_t', ('names no default_scope', 'What fits')),
+    ('mmpretrain::replknet/replknet-31B_32xb64_in1k-384px.py', 'swin_t', ('inherits what MMEngine cannot read', )),
 ])  # yapf: disable
 def test_what_cannot_be_swapped_is_said_with_the_reason(config, name, said):
     with pytest.raises(SwapError) as error:
