@@ -112,7 +112,10 @@ def _snippet(row: Backbone) -> str:
 
 
 def _published_weights(row: Backbone) -> List[str]:
-    """What ``timm://`` may be followed by for this row. Loads timm, which takes seconds."""
+    """Names of the weights that the row's library publishes for it. Loads the library, which takes seconds."""
+    if row.implementation == 'torchvision':
+        from .models import torchvision_tags
+        return torchvision_tags(row.config['model_name'])
     if row.implementation != 'timm' or 'model_args' in row.config:  # other arguments, other weights
         return []
     from .models import pretrained_tags
@@ -120,8 +123,29 @@ def _published_weights(row: Backbone) -> List[str]:
     return [tag for tag in pretrained_tags(model_name) if '.' not in model_name or tag == model_name]
 
 
+def _pretrained(row: Backbone, name: str) -> str:
+    """How a config asks for published weights, with the pixels that they expect where the row's are others."""
+    asked = f"pretrained='{name.rpartition('.')[2]}'"
+    if row.implementation != 'timm':
+        return asked
+    from .models import expected_pixels
+    mean, std = expected_pixels(name)
+    if all(abs(ours - theirs) < 0.01 for ours, theirs in zip((*row.mean, *row.std), (*mean, *std))):
+        return asked
+    return f'{asked}, for pixels of mean {_dashed(f"{value:g}" for value in mean)} and deviation ' \
+           f'{_dashed(f"{value:g}" for value in std)}'
+
+
+def _find_row(name: str) -> Backbone:
+    """A row of the catalogue, or one made for ``timm:NAME``, which takes seconds."""
+    if not name.startswith('timm:'):
+        return find_backbone(name)
+    from .timm_row import find_row
+    return find_row(name)
+
+
 def show_info(args) -> None:
-    row = find_backbone(args.name)
+    row = _find_row(args.name)
     if args.json:
         print(json.dumps({**row._asdict(), 'weights': _published_weights(row)}, indent=1))
         return
@@ -133,6 +157,7 @@ def show_info(args) -> None:
     print(f'\npaper      {row.title}, {row.year}\n           {row.link}')
     print(f'published  {row.source or "no figures"}')
     print(f'named in   {", ".join(f"document {document}" for document in row.documents) or "no founding document"}')
+    print(f'pixels     red, green, blue of mean {_dashed(row.mean)} and deviation {_dashed(row.std)}')
     if row.config is not None:
         print(f'counted    at {row.input_size}x{row.input_size} with {row.num_classes} classes')
     if row.note:
@@ -143,8 +168,8 @@ def show_info(args) -> None:
     print(f'\nin a detector config:\n\n{_snippet(row)}', flush=True)
     weights = _published_weights(row)
     if weights:
-        print("\nwith init_cfg=dict(type='Pretrained', checkpoint=...) in the backbone, one of\n")
-        print('\n'.join(f'timm://{tag}' for tag in weights))
+        print('\npublished weights, one of these in the backbone:\n')
+        print('\n'.join(_pretrained(row, name) for name in weights))
 
 
 def convert_weights(args) -> None:
@@ -169,23 +194,25 @@ def convert_weights(args) -> None:
 
 
 def swap_in_config(args) -> None:
+    from .config_files import last_checkpoint, load_config
     from .swap import swap_file
     target, changes = swap_file(args.config, args.name, args.output, args.recipe, args.force)
     _print_table([('changed', '<'), ('why', '<')], changes, shutil.get_terminal_size((160, 24)).columns // 2 - 1)
+    checkpoint = f'work_dirs/{target.stem}/{last_checkpoint(load_config(str(target)))}'
     print(f'\nwritten to {target}\n\npython tools/train.py {target}')
-    print(f'python tools/test.py {target} work_dirs/{target.stem}/CHECKPOINT')
+    print(f'python tools/test.py {target} {checkpoint}')
 
 
 def check_file(args) -> None:
     from .check import check_fit
-    from .swap import load_config
+    from .config_files import load_config
     fit = check_fit(load_config(args.config))
     if fit.problems:
         raise ValueError('\n'.join(f'{args.config}: {problem}' for problem in fit.problems))
     if fit.maps is None:
-        print(f'{args.config}: builds; its maps cannot be followed, so nothing more is known')
+        print(f'{args.config}: builds; whether its parts fit is not known, as {fit.unknown}')
         return
-    print(f'{args.config}: fits')
+    print(f'{args.config}: fits' + (f' as far as it could be followed: {fit.unknown}' if fit.unknown else ''))
     parts = [('backbone', fit.maps)] + ([('heads get', fit.levels)] if fit.levels else [])
     _print_table([('', '<'), ('channels', '<'), ('strides', '<')],
                  [(name, _dashed(maps.channels), _dashed(stride or '-' for stride in maps.strides))
@@ -266,7 +293,8 @@ def build_parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser(
         'info', help='figures, paper and config of one backbone', epilog='example: mmbackbones info odconv4x_r50')
-    command.add_argument('name', metavar='NAME', help='as in `mmbackbones list`')
+    command.add_argument(
+        'name', metavar='NAME', help='as in `mmbackbones list`, or timm:NAME for any other network of timm')
     command.add_argument('--json', action='store_true', help='all fields, for programs')
     command.set_defaults(run=show_info)
 
@@ -285,9 +313,10 @@ def build_parser() -> argparse.ArgumentParser:
         help='put a backbone into the config of a detector or classifier',
         epilog='example: mmbackbones swap mmdet::retinanet/retinanet_r50_fpn_1x_coco.py swin_t')
     command.add_argument('config', metavar='CONFIG', help='a path, or a name such as mmdet::FOLDER/FILE.py')
-    command.add_argument('name', metavar='BACKBONE', help='as in `mmbackbones list`')
+    command.add_argument(
+        'name', metavar='BACKBONE', help='as in `mmbackbones list`, or timm:NAME for any other network of timm')
     command.add_argument('-o', '--output', metavar='FILE', help="file to write (default: CONFIG's name with BACKBONE)")
-    command.add_argument('--recipe', action='store_true', help="train with the optimizer of the backbone's family, too")
+    command.add_argument('--recipe', action='store_true', help="train as the backbone's authors do, too")
     command.add_argument('--force', action='store_true', help='overwrite FILE')
     command.set_defaults(run=swap_in_config)
 
