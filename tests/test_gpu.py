@@ -12,10 +12,10 @@ TOLERANCES = {torch.float64: 1e-9, torch.float32: 1e-2}
 
 
 @pytest.fixture(autouse=True)
-def exact_products(monkeypatch):
-    """Products of float32 in float32: by itself cuDNN rounds the factors of convolutions to 10 bits."""
-    monkeypatch.setattr(torch.backends.cudnn, 'allow_tf32', False)
-    monkeypatch.setattr(torch.backends.cuda.matmul, 'allow_tf32', False)
+def exact_products():
+    """Convolutions of float32 in float32: by itself cuDNN rounds their factors to 10 bits."""
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        yield
 
 
 def assert_near(cuda, cpu, what):
