@@ -71,6 +71,7 @@ def dynamic_conv2d(x: Tensor,
 
     Channel and filter attention scale the features, which is equal by linearity, or, with ``'-folded'`` after the name
     of one of the three that assemble kernels, the kernels. ``'shifts'`` has the channel attention in the shifts.
+    Second derivatives have ``'shared'`` and ``'grouped'`` alone.
 
     Args:
         x: ``(N, C_in, H, W)``.

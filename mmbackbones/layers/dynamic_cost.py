@@ -5,7 +5,7 @@ from typing import Collection, Dict, List, Tuple
 import torch
 from torch import Tensor
 
-from .dynamic_forms import Geometry
+from .dynamic_forms import Geometry, is_channels_last
 
 __all__ = ['NAMES', 'check_form', 'choose_form', 'estimate', 'possible_forms', 'work']
 
@@ -24,8 +24,13 @@ SECONDS = {
 }
 
 
-def work(form: str, input_shape: Tuple[int, ...], weight_shape: Tuple[int, ...], present: Collection[str],
-         geometry: Geometry, train: bool) -> Dict[str, float]:
+def work(form: str,
+         input_shape: Tuple[int, ...],
+         weight_shape: Tuple[int, ...],
+         present: Collection[str],
+         geometry: Geometry,
+         train: bool,
+         channels_last: bool = False) -> Dict[str, float]:
     """What a form does: how many items of each kind in :data:`SECONDS`.
 
     Args:
@@ -35,6 +40,7 @@ def work(form: str, input_shape: Tuple[int, ...], weight_shape: Tuple[int, ...],
         present: names of the attentions that there are.
         geometry: of the convolution.
         train: count the backward pass too.
+        channels_last: the input's layout, which ``'shared'`` and ``'samples'`` keep and the others change.
     """
     name, _, folded = form.partition('-')
     batch, in_channels, height, width = input_shape
@@ -57,6 +63,9 @@ def work(form: str, input_shape: Tuple[int, ...], weight_shape: Tuple[int, ...],
         touch(inputs, 7 if train else 2)
     if 'filter' in present and not folded:
         touch(outputs, 7 if train else 2)
+
+    if channels_last and name not in ('shared', 'samples'):
+        touch(inputs + outputs, 6 if train else 2)
 
     if name == 'shared':
         counts['macs'] = macs
@@ -138,11 +147,11 @@ def choose_form(x: Tensor, weight: Tensor, attentions, geometry: Geometry) -> st
         return 'grouped' if 'spatial' in present or 'kernel' in present else 'shared'
     train = torch.is_grad_enabled() and any(
         tensor is not None and tensor.requires_grad for tensor in (x, weight, *attentions))
-    return _fastest(tuple(x.shape), tuple(weight.shape), present, geometry, train)
+    return _fastest(tuple(x.shape), tuple(weight.shape), present, geometry, train, is_channels_last(x))
 
 
 @functools.lru_cache(maxsize=4096)
-def _fastest(input_shape, weight_shape, present, geometry, train):
+def _fastest(input_shape, weight_shape, present, geometry, *kind):
     return min(
         possible_forms(weight_shape, present, geometry),
-        key=lambda form: estimate(form, input_shape, weight_shape, present, geometry, train))
+        key=lambda form: estimate(form, input_shape, weight_shape, present, geometry, *kind))

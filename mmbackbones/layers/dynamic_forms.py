@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-__all__ = ['FORMS', 'Geometry']
+__all__ = ['FORMS', 'Geometry', 'is_channels_last']
 
 # The kernels, columns or gradients that exist at one time are kept at this size: they stay in the cache of the last
 # level, and the allocator reuses the memory, where fresh pages would cost more than the arithmetic.
@@ -92,7 +92,7 @@ class _BlockedKernels(torch.autograd.Function):
         y = torch.empty((x.shape[0], weight.shape[1], *size),
                         dtype=x.dtype,
                         device=x.device,
-                        memory_format=torch.contiguous_format if multiply else _memory_format(x))
+                        memory_format=torch.channels_last if is_channels_last(x) else torch.contiguous_format)
         for samples, channels in _blocks(x, weight, geometry.groups):
             weights = _scale(
                 _mix_block(_channels(weight, channels), _take(kernel, samples)), _take(left, samples, channels),
@@ -230,9 +230,9 @@ def _flat(weight):
     return weight.as_strided((len(weight), weight[0].numel()), (weight.stride(0), 1))
 
 
-def _memory_format(x):
-    channels_last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
-    return torch.channels_last if channels_last else torch.contiguous_format
+def is_channels_last(x: Tensor) -> bool:
+    """Whether a map is laid out so, and not at the same time the usual way."""
+    return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
 
 
 def _take(factor, samples, channels=None):
