@@ -142,12 +142,11 @@ def choose_form(x: Tensor, weight: Tensor, attentions, geometry: Geometry) -> st
     Measured constants exist for the CPU alone. Elsewhere, and where a graph is traced, which must not depend on sizes,
     it is the form that needs no loop: ``'shared'`` where it is possible, ``'grouped'`` otherwise.
     """
-    present = attentions.present
     if x.device.type != 'cpu' or torch.compiler.is_compiling() or torch.jit.is_tracing():
-        return 'grouped' if 'spatial' in present or 'kernel' in present else 'shared'
+        return 'shared' if attentions.spatial is None and attentions.kernel is None else 'grouped'
     train = torch.is_grad_enabled() and any(
         tensor is not None and tensor.requires_grad for tensor in (x, weight, *attentions))
-    return _fastest(tuple(x.shape), tuple(weight.shape), present, geometry, train, is_channels_last(x))
+    return _fastest(tuple(x.shape), tuple(weight.shape), attentions.present, geometry, train, is_channels_last(x))
 
 
 @functools.lru_cache(maxsize=4096)
