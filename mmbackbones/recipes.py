@@ -85,6 +85,8 @@ RECIPES: Dict[str, Tuple[Recipe, Recipe]] = {
     'ViT': (_VIT, _VIT),
     'DeiT': (_VIT, _VIT),
     'ConvNeXt': (_CONVNEXT, _CONVNEXT),
+    'ConvNeXtV2': (_CONVNEXT._replace(
+        source="ConvNeXt's detectors, as the authors of V2 have released none", undecayed=('gamma', 'grn')), ) * 2,
     'ConvNeXtV2': (_CONVNEXT, _CONVNEXT),
     'DSNet': (Recipe(_LIKE_SWIN, pretrained=_KEPT_STATISTICS), ) * 2,
     'Conv2Former':
