@@ -87,7 +87,6 @@ RECIPES: Dict[str, Tuple[Recipe, Recipe]] = {
     'ConvNeXt': (_CONVNEXT, _CONVNEXT),
     'ConvNeXtV2': (_CONVNEXT._replace(
         source="ConvNeXt's detectors, as the authors of V2 have released none", undecayed=('gamma', 'grn')), ) * 2,
-    'ConvNeXtV2': (_CONVNEXT, _CONVNEXT),
     'DSNet': (Recipe(_LIKE_SWIN, pretrained=_KEPT_STATISTICS), ) * 2,
     'Conv2Former':
     (Recipe(_LIKE_SWIN, drop_path_rate=dict(nano=0.1, tiny=0.2, small=0.3, base=0.3), pretrained=_KEPT_STATISTICS), ) *
