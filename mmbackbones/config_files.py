@@ -52,8 +52,9 @@ def load_config(name: str) -> Config:
         raise _missing(name, package, inner, path)
     try:
         if Config._is_lazy_import(str(path)):
-            raise SwapError(f"{name} is in MMEngine's new style, which no config can inherit by name; take the one under "
-                            f'.mim/configs, as mmdet::FOLDER/FILE.py')
+            raise SwapError(
+                f"{name} is in MMEngine's new style, which no config can inherit by name; take the one under "
+                f'.mim/configs, as mmdet::FOLDER/FILE.py')
         return Config.fromfile(path)
     except SyntaxError as error:
         raise SwapError(f'{name} is no valid Python: {error}') from error
