@@ -60,6 +60,9 @@ NO_INFERENCE = {
     'QueryInst': 'untrained, its boxes lie beyond the image, and MMDetection cannot paste masks there on the CPU',
 }
 
+# pairs that cannot be, and what the refusal says
+REFUSED = {('CenterNet', 'dogenet26'): 'CenterNet takes a map at stride 32, and dogenet26 ends at 16'}
+
 
 def smallest_of_each_family() -> tuple:
     """The cheapest row of each family of the catalogue."""
