@@ -417,9 +417,11 @@ def _change_model(plan: Plan, row: Backbone) -> None:
     freezing = {key: old[key] for key, off in (('frozen_stages', -1), ('norm_eval', False)) if old.get(key, off) != off}
     if freezing and network.has_batch_norm and plan.root == ('model', ) and not classifier:
         plan.set(('pretrained_backbone', ), freezing, 'frozen only where --backbone-weights gives weights')
+    published = f'; `mmbackbones info {row.name}` names those that are published' \
+        if row.implementation in ('timm', 'torchvision') else ''
     plan.keep(
-        'model.backbone', 'starts from random weights without --backbone-weights FILE or, in the backbone, init_cfg or '
-        f'pretrained; `mmbackbones info {row.name}` names those that are published')
+        'model.backbone', 'starts from random weights without --backbone-weights FILE or, in the backbone, init_cfg'
+        f'{" or pretrained" if published else ""}{published}')
     swap_statistics(plan, row)
     after = check_fit(plan.cfg)
     if after.problems:
