@@ -4,12 +4,13 @@ Usage: python benchmarks/dynamic_conv_layers.py odconv_r50 --shape 16,3,224,224 
 
 Prints a line for each kind of layer: how often the network has it, milliseconds of the static convolution, then of each
 form as a ratio to it, the one that the cost model chooses with a star. Forms are timed in alternation, the fastest
-round counts. The last lines are the sums over the network and the seconds an item of work that explain the times best,
+round counts. The last lines are the sums over the network and the seconds an item of work whose choices take least,
 which belong into ``SECONDS`` of mmbackbones/layers/dynamic_cost.py. With one thread (OMP_NUM_THREADS=1) a round's time
 is the thread's own, which other jobs on the machine disturb less.
 """
 import argparse
 import collections
+import random
 import time
 
 import torch
@@ -93,17 +94,33 @@ def times_of_layer(layer, train, rounds):
     return best, dynamic_cost.choose_form(x, weight, attentions, geometry), works
 
 
-def fit(rows):
-    """Non-negative seconds an item of work, by least squares of the relative error: dict."""
-    kinds = list(dynamic_cost.SECONDS)
-    matrix = torch.tensor([[work[kind] / seconds for kind in kinds] for work, seconds in rows], dtype=torch.float64)
-    scale = matrix.norm(dim=0).clamp_min(1e-30)
-    matrix = matrix / scale
-    solution = torch.zeros(len(kinds), dtype=torch.float64)
-    step = 1 / torch.linalg.matrix_norm(matrix, 2)**2
-    for _ in range(20000):  # projected gradient: a few unknowns, no solver needed
-        solution = (solution - step * (matrix.T @ (matrix @ solution - 1))).clamp_min(0)
-    return dict(zip(kinds, (solution / scale).tolist()))
+def fit(rows, tries=5000):
+    """Seconds an item of work, found by chance: those whose choices take the least time in sum.
+
+    Args:
+        rows: of each kind of layer its count, and by form the seconds that it took and its work.
+        tries: how many are tried.
+    """
+    draw = random.Random(0)
+
+    def lost(constants):
+        return sum(
+            count *
+            seconds[min(works, key=lambda form: sum(constants[kind] * amount for kind, amount in works[form].items()))]
+            for count, seconds, works in rows)
+
+    best = dict(dynamic_cost.SECONDS)
+    least = lost(best)
+    for _ in range(tries):
+        constants = {
+            kind: value * 2**draw.gauss(0, 0.5) if draw.random() < 0.5 else value
+            for kind, value in best.items()
+        }
+        constants = {kind: value / constants['macs'] * best['macs'] for kind, value in constants.items()}
+        sum_ = lost(constants)
+        if sum_ < least:
+            best, least = constants, sum_
+    return best
 
 
 def main():
@@ -121,7 +138,7 @@ def main():
         for layer, count in find_layers(backbone, tuple(map(int, args.shape.split(',')))).items():
             best, chosen, works = times_of_layer(layer, not args.forward, args.rounds)
             static = best.pop('static')
-            rows += [(works[form], seconds) for form, seconds in best.items()]
+            rows.append((count, best, works))
             totals['static'] += count * static
             totals['chosen'] += count * best[chosen]
             totals['best'] += count * min(best.values())

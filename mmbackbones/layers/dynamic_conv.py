@@ -112,7 +112,9 @@ def dynamic_conv2d(x: Tensor,
         y = FORMS[name](x, weight, left, right, kernel, geometry)
 
     if filter_ is not None and left is None:
-        y = y * filter_[:, :, None, None]
+        factor = filter_[:, :, None, None]
+        # nothing else holds y, and filling a new tensor of its size takes longer than the products
+        y = y * factor if torch.is_grad_enabled() else y.mul_(factor)
     if bias is not None:
         bias = bias if kernel is None else kernel @ bias  # (1 or N, C_out)
         y = y + bias[:, :, None, None]
@@ -260,14 +262,13 @@ class OmniAttention(nn.Module):
     def forward(self, x: Tensor) -> Attentions:
         """``(N, C_in, H, W)`` -> :class:`Attentions`."""
         batch = x.shape[0]
-        hidden = _pointwise(self.fc, mean_of_map(x))[:, :, None, None]  # (N, hidden, 1, 1), as the BN wants it
-        if batch == 1 and self.bn.training and type(self.bn) is nn.BatchNorm2d:
+        hidden, bn = _pointwise(self.fc, mean_of_map(x)), self.bn  # (N, hidden)
+        if type(bn) is nn.BatchNorm2d and (batch == 1 or not bn.training):
             # a single value has no variance: the last batch of an epoch may hold one image
-            bn = self.bn
             hidden = F.batch_norm(hidden, bn.running_mean, bn.running_var, bn.weight, bn.bias, eps=bn.eps)
         else:
-            hidden = self.bn(hidden)
-        hidden = F.relu(hidden).flatten(1)
+            hidden = bn(hidden[:, :, None, None]).flatten(1)
+        hidden = F.relu(hidden)
 
         def head(fc):
             return None if fc is None else _pointwise(fc, hidden) / self.temperature

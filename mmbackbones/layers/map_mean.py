@@ -21,6 +21,7 @@ class _MapMean(torch.autograd.Function):
 
 def mean_of_map(x: Tensor) -> Tensor:
     """``(N, C, H, W)`` -> ``(N, C)``."""
-    if torch.compiler.is_compiling():  # the compiler writes nothing out either
+    # without a gradient there is nothing to save, and a compiler writes nothing out either
+    if not (x.requires_grad and torch.is_grad_enabled()) or torch.compiler.is_compiling():
         return x.mean((2, 3))
     return _MapMean.apply(x)
