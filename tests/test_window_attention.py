@@ -1,4 +1,6 @@
 """Window attention: against the slow reference, at the seam of a shifted map, beside padding, and its kept masks."""
+import sys
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -6,6 +8,9 @@ from reference.window_attention import window_attention as reference
 from reference.window_attention import window_positions
 
 from mmbackbones.layers import WindowAttention, window_attention, window_mask
+
+# the function of that name hides its module
+module = sys.modules['mmbackbones.layers.window_attention']
 
 # (H, W), window size
 SIZES = {
@@ -31,9 +36,19 @@ def draw(*shape):
     return torch.randn(shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64, requires_grad=True)
 
 
+def work_whole(monkeypatch):
+    """As on other devices, under autocast and in a compiler."""
+    monkeypatch.setattr(module, 'works_in_pieces', lambda x: False)
+
+
 @pytest.mark.parametrize('case', SIZES)
 @pytest.mark.parametrize('shift', [False, True])
-def test_values_and_gradients_are_those_of_the_formula(case, shift):
+@pytest.mark.parametrize('scores', [None, 2 * 9 * 9, 5 * 2 * 9 * 9, 2**20])  # None: not in pieces
+def test_values_and_gradients_are_those_of_the_formula(case, shift, scores, monkeypatch):
+    if scores is None:
+        work_whole(monkeypatch)
+    else:
+        monkeypatch.setattr(module, 'SCORES', scores)
     size, window_size = SIZES[case]
     layer = make(window_size, shift)
     x = draw(2, *size, 8)
@@ -70,6 +85,7 @@ def test_a_shifted_window_never_looks_across_the_seam(case):
 
 @pytest.mark.parametrize('shift', [False, True])
 def test_what_the_padding_holds_changes_nothing(shift, monkeypatch):
+    work_whole(monkeypatch)
     layer = make(4, shift).eval()
     x = draw(2, 9, 13, 8).detach()
     expected, filled = layer(x), []

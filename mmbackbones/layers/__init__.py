@@ -2,6 +2,7 @@
 from .attention import multi_head_attention
 from .bottleneck import Bottleneck
 from .co_attention import co_attention, linear_memory_attention
+from .conv_mlp import ConvMlp
 from .drop_path import drop_path_ramp
 from .dynamic_conv import Attentions, CondConv2d, DyConv2d, DynamicConv2d, ODConv2d, add_temperatures, dynamic_conv2d
 from .map_attention import MapAttention, RelativeMapAttention, convert_map_positions, resize_map_positions
@@ -13,7 +14,7 @@ from .static_conv import static_conv
 from .window_attention import WindowAttention, window_attention, window_mask
 
 __all__ = [
-    'Attentions', 'Bottleneck', 'CondConv2d', 'DyConv2d', 'DynamicConv2d', 'MapAttention', 'Mlp', 'ODConv2d',
+    'Attentions', 'Bottleneck', 'CondConv2d', 'ConvMlp', 'DyConv2d', 'DynamicConv2d', 'MapAttention', 'Mlp', 'ODConv2d',
     'RelativeMapAttention', 'SpatialReductionAttention', 'WindowAttention', 'add_temperatures', 'co_attention',
     'convert_map_positions', 'drop_path_ramp', 'dynamic_conv2d', 'linear_memory_attention', 'multi_head_attention',
     'relative_position_bias', 'relative_position_index', 'resize_map_positions', 'resize_positions', 'static_conv',

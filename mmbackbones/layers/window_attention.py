@@ -1,16 +1,22 @@
 """Self-attention inside windows of a map, shifted or not (Liu et al., Swin Transformer, section 3.2)."""
 import math
 from functools import lru_cache
-from typing import Optional, Tuple
+from typing import Iterator, List, Optional, Tuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 
+from ._cpu import is_plain, works_in_pieces
 from .attention import multi_head_attention
 from .positions import relative_position_index
 
 __all__ = ['WindowAttention', 'window_attention', 'window_mask']
+
+# Scores at a time and thread where windows are worked on in pieces: 4 MiB in float32
+SCORES = 2**20
 
 
 def _padded(size: Tuple[int, int], window: Tuple[int, int]) -> Tuple[int, int]:
@@ -76,6 +82,99 @@ def window_mask(size: Tuple[int, int], window: Tuple[int, int], shift: Tuple[int
     return build(tuple(size), tuple(window), tuple(shift), dtype, device)
 
 
+def _runs(length: int, window: int, shift: int) -> List[Tuple[slice, slice, Optional[slice]]]:
+    """Where the rows of a padded and rolled map lie: (windows, rows in them, rows of the map; None for padding).
+
+    The first run is of whole windows, each of the others of a part of one.
+    """
+    padded = -(-length // window) * window
+    whole = (length - shift) // window
+    # positions in the rolled map: the map ends, the padding ends, what was rolled over the seam ends
+    edges = sorted({whole * window, length - shift, padded - shift, padded, *range(whole * window, padded, window)})
+    runs = [(slice(0, whole), slice(0, window), slice(shift, shift + whole * window))] if whole else []
+    for start, stop in zip(edges, edges[1:]):
+        index, source = start // window, (start + shift) % padded
+        inside = slice(start - index * window, stop - index * window)
+        outside = slice(source, source + stop - start) if source < length else None
+        runs.append((slice(index, index + 1), inside, outside))
+    return runs
+
+
+def _blocks(x: Tensor, windows: Tensor, size: Tuple[int, int], window: Tuple[int, int],
+            shift: Tuple[int, int]) -> Iterator[Tuple[Optional[Tensor], Tensor]]:
+    """Views of the same positions of a map ``(N, H, W, C)`` and of its windows ``(N * windows, h * w, C)``."""
+    rows, columns = ((-(-length // side)) for length, side in zip(size, window))
+    windows = windows.view(len(x), rows, columns, *window, x.shape[-1])
+    for row_index, row_inside, row in _runs(size[0], window[0], shift[0]):
+        for column_index, column_inside, column in _runs(size[1], window[1], shift[1]):
+            inside = windows[:, row_index, column_index, row_inside, column_inside]  # (N, rows, columns, h, w, C)
+            outside = None
+            if row is not None and column is not None:
+                outside = x[:, row, column].unflatten(2, (inside.shape[2], -1)).unflatten(1, (inside.shape[1], -1))
+                outside = outside.transpose(2, 3)  # (N, rows, h, columns, w, C) -> (N, rows, columns, h, w, C)
+            yield outside, inside
+
+
+class _ToWindows(Function):
+    """:func:`_to_windows` in one copy."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, window: Tuple[int, int], shift: Tuple[int, int]) -> Tensor:
+        size = tuple(x.shape[1:3])
+        ctx.arguments = size, window, shift
+        padded = _padded(size, window)
+        length = window[0] * window[1]
+        windows = x.new_empty(len(x) * padded[0] * padded[1] // length, length, x.shape[-1])
+        for outside, inside in _blocks(x, windows, size, window, shift):
+            inside.zero_() if outside is None else inside.copy_(outside)
+        return windows
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> Tuple[Optional[Tensor], ...]:
+        return _ToMap.apply(grad, *ctx.arguments), None, None
+
+
+class _ToMap(Function):
+    """:func:`_to_map` in one copy."""
+
+    @staticmethod
+    def forward(ctx, windows: Tensor, size: Tuple[int, int], window: Tuple[int, int], shift: Tuple[int, int]) -> Tensor:
+        ctx.arguments = window, shift
+        padded = _padded(size, window)
+        x = windows.new_empty(windows.shape[:2].numel() // (padded[0] * padded[1]), *size, windows.shape[-1])
+        for outside, inside in _blocks(x, windows.contiguous(), size, window, shift):
+            if outside is not None:
+                outside.copy_(inside)
+        return x
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> Tuple[Optional[Tensor], ...]:
+        return _ToWindows.apply(grad, *ctx.arguments), None, None, None
+
+
+def _to_windows(x: Tensor, window: Tuple[int, int], shift: Tuple[int, int]) -> Tensor:
+    """``(N, H, W, C)``, padded with zeros at the bottom and right and rolled -> ``(N * windows, h * w, C)``."""
+    if works_in_pieces(x):
+        return _ToWindows.apply(x, window, shift)
+    size = tuple(x.shape[1:3])
+    padded = _padded(size, window)
+    if padded != size:  # a pad of nothing would copy
+        x = F.pad(x, (0, 0, 0, padded[1] - size[1], 0, padded[0] - size[0]))  # (N, H', W', C)
+    if any(shift):
+        x = x.roll((-shift[0], -shift[1]), (1, 2))
+    return _partition(x, window)
+
+
+def _to_map(x: Tensor, size: Tuple[int, int], window: Tuple[int, int], shift: Tuple[int, int]) -> Tensor:
+    """``(N * windows, h * w, C)`` -> ``(N, H, W, C)``: the opposite of :func:`_to_windows`."""
+    if works_in_pieces(x):
+        return _ToMap.apply(x, size, window, shift)
+    x = _merge(x, _padded(size, window), window)
+    if any(shift):
+        x = x.roll(shift, (1, 2))
+    return x[:, :size[0], :size[1]].contiguous()
+
+
 def window_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, mask: Optional[Tensor] = None) -> Tensor:
     """softmax(q k^T / sqrt(d) + bias + mask) v in each window and head (equation 4).
 
@@ -93,6 +192,83 @@ def window_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, mask: Option
         # (N * windows, num_heads, L, L); a view for a single image
         bias = bias.expand(len(q) // len(mask), *bias.shape).flatten(0, 1)
     return multi_head_attention(q, k, v, num_heads, bias)
+
+
+def _pieces(count: int, bias: Tensor, mask: Optional[Tensor]) -> Iterator[Tuple[slice, Optional[Tensor]]]:
+    """Slices of ``count`` windows, of whole images or within one, and their masks."""
+    step = max(1, SCORES * torch.get_num_threads() // bias.numel())
+    windows = 1 if mask is None else len(mask)  # of an image
+    if windows <= step:
+        step = step // windows * windows
+        for start in range(0, count, step):
+            yield slice(start, start + step), mask
+        return
+    for image in range(0, count, windows):
+        for start in range(0, windows, step):
+            stop = min(start + step, windows)
+            yield slice(image + start, image + stop), mask[start:stop]
+
+
+def _attend_in_pieces(x: Tensor, weight: Tensor, weight_bias: Tensor, bias: Tensor, mask: Optional[Tensor],
+                      kept: Optional[Tensor]) -> Tensor:
+    """Queries, keys and values of windows ``(N * windows, L, C)`` and their attention, a few windows at a time.
+
+    ``kept``, ``(N * windows, L, 3 * C)``, takes the queries, keys and values.
+    """
+    out = torch.empty_like(x)
+    for piece, piece_mask in _pieces(len(x), bias, mask):
+        target = None if kept is None else kept[piece].flatten(0, 1)
+        qkv = torch.addmm(weight_bias, x[piece].flatten(0, 1), weight.t(), out=target)
+        q, k, v = qkv.unflatten(0, (-1, x.shape[1])).chunk(3, -1)
+        out[piece] = window_attention(q, k, v, bias, piece_mask)
+    return out
+
+
+class _PiecewiseAttention(Function):
+    """Keeps no scores: the backward pass computes them again, a few windows at a time, and the bias's gradient.
+
+    Torch's fused attention on the CPU has no gradient for a bias, and its other form makes about ten copies.
+    """
+
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor, weight_bias: Tensor, bias: Tensor, mask: Optional[Tensor]) -> Tensor:
+        kept = x.new_empty(*x.shape[:2], len(weight))
+        ctx.save_for_backward(x, kept, weight, bias, mask)
+        return _attend_in_pieces(x, weight, weight_bias, bias, mask, kept)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor) -> Tuple[Optional[Tensor], ...]:
+        x, kept, weight, bias, mask = ctx.saved_tensors
+        num_heads = len(bias)
+        grad_x, grad_bias = torch.empty_like(x), torch.zeros_like(bias)
+        grad_weight, grad_weight_bias = torch.zeros_like(weight), weight.new_zeros(len(weight))
+
+        def heads(tensor):
+            """``(B, L, parts * C)`` -> ``(parts, B * num_heads, L, C / num_heads)``, a copy."""
+            tensor = tensor.unflatten(-1, (-1, num_heads, x.shape[-1] // num_heads))
+            return tensor.permute(2, 0, 3, 1, 4).contiguous().flatten(1, 2)
+
+        for piece, piece_mask in _pieces(len(x), bias, mask):
+            (q, k, v), (grad_out, ) = heads(kept[piece]), heads(grad[piece])
+            scale = q.shape[-1]**-0.5
+            q *= scale
+            table = bias[None] if piece_mask is None else bias + piece_mask[:, None]
+            # (images, windows, num_heads, L, L) -> (B * num_heads, L, L)
+            table = table.expand(len(q) // (len(table) * num_heads), *table.shape).flatten(0, 2)
+            weights = torch.baddbmm(table, q, k.transpose(1, 2))
+            torch.softmax(weights, -1, out=weights)
+            grad_v = weights.transpose(1, 2) @ grad_out
+            grad_scores = grad_out @ v.transpose(1, 2)
+            torch._softmax_backward_data(grad_scores, weights, -1, grad_scores.dtype, grad_input=grad_scores)
+            grad_bias += grad_scores.unflatten(0, (-1, num_heads)).sum(0)
+            grad_q, grad_k = (grad_scores @ k).mul_(scale), grad_scores.transpose(1, 2) @ q
+            grads = torch.stack((grad_q, grad_k, grad_v)).unflatten(1, (-1, num_heads))  # (3, B, num_heads, L, d)
+            grads = grads.permute(1, 3, 0, 2, 4).reshape(-1, len(weight))  # (B * L, 3 * C)
+            torch.mm(grads, weight, out=grad_x[piece].flatten(0, 1))
+            grad_weight.addmm_(grads.t(), x[piece].flatten(0, 1))
+            grad_weight_bias += grads.sum(0)
+        return grad_x, grad_weight, grad_weight_bias, grad_bias, None
 
 
 class WindowAttention(nn.Module):
@@ -125,21 +301,22 @@ class WindowAttention(nn.Module):
         return self.relative_position_bias_table[index].permute(2, 0, 1).contiguous()
 
     def forward(self, x: Tensor) -> Tensor:
-        size = height, width = x.shape[1:3]
+        size = tuple(x.shape[1:3])
         longer = [length > self.window_size for length in size]
         window = tuple(self.window_size if more else length for more, length in zip(longer, size))
         shift = tuple(self.shift_size if more else 0 for more in longer)
-        padded = _padded(size, window)
-        if padded != tuple(size):  # a pad of nothing would copy
-            x = F.pad(x, (0, 0, 0, padded[1] - width, 0, padded[0] - height))  # (N, H', W', C)
-        if any(shift):
-            x = x.roll((-shift[0], -shift[1]), (1, 2))
-        q, k, v = self.qkv(_partition(x, window)).chunk(3, -1)  # each (N * windows, h * w, C)
-        mask = window_mask(size, window, shift, q.dtype, q.device)
-        x = _merge(window_attention(q, k, v, self.relative_bias(window).to(q.dtype), mask), padded, window)
-        if any(shift):
-            x = x.roll(shift, (1, 2))
-        return self.proj(x[:, :height, :width].contiguous())
+        x = _to_windows(x, window, shift)  # (N * windows, h * w, C)
+        bias = self.relative_bias(window)
+        if works_in_pieces(x) and is_plain(self.qkv):
+            inputs = x, self.qkv.weight, self.qkv.bias, bias, window_mask(size, window, shift, x.dtype, x.device)
+            if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs[:4]):
+                x = _PiecewiseAttention.apply(*inputs)
+            else:
+                x = _attend_in_pieces(*inputs, kept=None)
+        else:
+            q, k, v = self.qkv(x).chunk(3, -1)
+            x = window_attention(q, k, v, bias.to(q.dtype), window_mask(size, window, shift, q.dtype, q.device))
+        return self.proj(_to_map(x, size, window, shift))
 
     def extra_repr(self) -> str:
         return f'window_size={self.window_size}, shift_size={self.shift_size}'
