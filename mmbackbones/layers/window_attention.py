@@ -4,24 +4,19 @@ from functools import lru_cache
 from typing import Iterator, List, Optional, Tuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from ._cpu import is_plain, works_in_pieces
 from .attention import multi_head_attention
+from .padding import pad_to_multiples, padded_size
 from .positions import relative_position_index
 
 __all__ = ['WindowAttention', 'window_attention', 'window_mask']
 
 # Scores at a time and thread where windows are worked on in pieces: 4 MiB in float32
 SCORES = 2**20
-
-
-def _padded(size: Tuple[int, int], window: Tuple[int, int]) -> Tuple[int, int]:
-    """(H, W) up to multiples of (h, w), written so that a compiler with symbols for H and W sees the multiple."""
-    return tuple(-(-length // step) * step for length, step in zip(size, window))
 
 
 def _partition(x: Tensor, window: Tuple[int, int]) -> Tensor:
@@ -40,7 +35,7 @@ def _merge(x: Tensor, size: Tuple[int, int], window: Tuple[int, int]) -> Tensor:
 
 def _build_mask(size: Tuple[int, int], window: Tuple[int, int], shift: Tuple[int, int], dtype: torch.dtype,
                 device: torch.device) -> Tensor:
-    padded = _padded(size, window)
+    padded = padded_size(size, window)
     # where on the map each row and column was before the map was rolled
     y, x = ((torch.arange(length, device=device) + by) % length for length, by in zip(padded, shift))
     # rolled over the seam or not, in either direction: four regions; padding is the fifth, so that it sees itself only
@@ -59,6 +54,14 @@ def _kept_mask(*args) -> Tensor:
         return _build_mask(*args)
 
 
+def _fits(size: Tuple[int, int], window: Tuple[int, int]) -> bool:
+    """Whether windows fill the map. A compiler that has symbols for H and W and cannot tell gets False, for all."""
+    if torch.compiler.is_compiling():
+        from torch.fx.experimental.symbolic_shapes import statically_known_true
+        return all(statically_known_true(length % step == 0) for length, step in zip(size, window))
+    return all(length % step == 0 for length, step in zip(size, window))
+
+
 def window_mask(size: Tuple[int, int], window: Tuple[int, int], shift: Tuple[int, int], dtype: torch.dtype,
                 device: torch.device) -> Optional[Tensor]:
     """Which pairs in a window must not see each other: across the seam of a rolled map, or padding and map.
@@ -75,7 +78,7 @@ def window_mask(size: Tuple[int, int], window: Tuple[int, int], shift: Tuple[int
         Tensor | None: ``(windows, h * w, h * w)``, added to the scores: 0, and ``-inf`` for a forbidden pair. None
         where all are allowed.
     """
-    if not any(shift) and not any(length % step for length, step in zip(size, window)):
+    if not any(shift) and _fits(size, window):
         return None
     # a compiler must see it being made: nothing that it traces with may be kept
     build = _build_mask if torch.compiler.is_compiling() else _kept_mask
@@ -122,7 +125,7 @@ class _ToWindows(Function):
     def forward(ctx, x: Tensor, window: Tuple[int, int], shift: Tuple[int, int]) -> Tensor:
         size = tuple(x.shape[1:3])
         ctx.arguments = size, window, shift
-        padded = _padded(size, window)
+        padded = padded_size(size, window)
         length = window[0] * window[1]
         windows = x.new_empty(len(x) * padded[0] * padded[1] // length, length, x.shape[-1])
         for outside, inside in _blocks(x, windows, size, window, shift):
@@ -140,7 +143,7 @@ class _ToMap(Function):
     @staticmethod
     def forward(ctx, windows: Tensor, size: Tuple[int, int], window: Tuple[int, int], shift: Tuple[int, int]) -> Tensor:
         ctx.arguments = window, shift
-        padded = _padded(size, window)
+        padded = padded_size(size, window)
         x = windows.new_empty(windows.shape[:2].numel() // (padded[0] * padded[1]), *size, windows.shape[-1])
         for outside, inside in _blocks(x, windows.contiguous(), size, window, shift):
             if outside is not None:
@@ -156,10 +159,7 @@ def _to_windows(x: Tensor, window: Tuple[int, int], shift: Tuple[int, int]) -> T
     """``(N, H, W, C)``, padded with zeros at the bottom and right and rolled -> ``(N * windows, h * w, C)``."""
     if works_in_pieces(x):
         return _ToWindows.apply(x, window, shift)
-    size = tuple(x.shape[1:3])
-    padded = _padded(size, window)
-    if padded != size:  # a pad of nothing would copy
-        x = F.pad(x, (0, 0, 0, padded[1] - size[1], 0, padded[0] - size[0]))  # (N, H', W', C)
+    x = pad_to_multiples(x, window, channels_last=True)  # (N, H', W', C)
     if any(shift):
         x = x.roll((-shift[0], -shift[1]), (1, 2))
     return _partition(x, window)
@@ -169,7 +169,7 @@ def _to_map(x: Tensor, size: Tuple[int, int], window: Tuple[int, int], shift: Tu
     """``(N * windows, h * w, C)`` -> ``(N, H, W, C)``: the opposite of :func:`_to_windows`."""
     if works_in_pieces(x):
         return _ToMap.apply(x, size, window, shift)
-    x = _merge(x, _padded(size, window), window)
+    x = _merge(x, padded_size(size, window), window)
     if any(shift):
         x = x.roll(shift, (1, 2))
     return x[:, :size[0], :size[1]].contiguous()

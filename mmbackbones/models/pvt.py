@@ -19,12 +19,11 @@ import re
 from typing import Callable, Dict, Optional, Sequence, Union
 
 import torch
-import torch.nn.functional as F
 from mmcv.cnn import build_norm_layer
 from mmcv.cnn.bricks.drop import DropPath
 from torch import Tensor, nn
 
-from ..layers import ConvMlp, Mlp, SpatialReductionAttention, drop_path_ramp, resize_positions
+from ..layers import ConvMlp, Mlp, SpatialReductionAttention, drop_path_ramp, pad_to_multiples, resize_positions
 from ..registry import MODELS
 from ._base import BaseBackbone, choose_arch
 
@@ -63,9 +62,7 @@ class PatchEmbed(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = x.permute(0, 3, 1, 2)  # (N, C_in, H, W)
         if not self.overlaps:
-            bottom, right = (-size % self.stride for size in x.shape[2:])
-            if bottom or right:  # each patch still holds a pixel of the image
-                x = F.pad(x, (0, right, 0, bottom))
+            x = pad_to_multiples(x, (self.stride, self.stride))  # each patch still holds a pixel of the image
         x = self.norm(self.proj(x).permute(0, 2, 3, 1))  # (N, H', W', C)
         if self.positions is None:
             return x
