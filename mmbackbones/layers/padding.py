@@ -26,7 +26,7 @@ def pad_to_multiples(x: Tensor, multiples: Tuple[int, int], channels_last: bool 
     """
     size = tuple(x.shape[1:3] if channels_last else x.shape[2:])
     (height, width), padded = size, padded_size(size, multiples)
-    # a pad of nothing would copy; but a compiler would compile anew for sizes that need none
-    if padded == size and not torch.compiler.is_compiling():
+    # a pad of nothing would copy; but a compiler that may compare sizes compiles anew for those that need none
+    if not torch.compiler.is_compiling() and padded == size:
         return x
     return F.pad(x, (0, 0) * channels_last + (0, padded[1] - width, 0, padded[0] - height))
