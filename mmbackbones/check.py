@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .follow import IMAGE_SIZE, Maps, Misfit, build, follow, guard_channels, measure, on_meta
 
-__all__ = ['Fit', 'check_config', 'check_fit', 'first_neck']
+__all__ = ['Fit', 'check_config', 'check_fit', 'find_root', 'first_neck']
 
 
 class Fit(NamedTuple):
@@ -20,16 +20,32 @@ class Fit(NamedTuple):
         maps: of the backbone; None where it could not be followed.
         levels: what the heads get; None where it could not be followed.
         problems: one sentence each.
+        unknown: why they could not be followed to the heads; empty where they could.
     """
     maps: Optional[Maps]
     levels: Optional[Maps]
     problems: List[str]
+    unknown: str = ''
 
 
 def first_neck(model: dict) -> Tuple[Optional[dict], str]:
     """The config of the neck that takes the backbone's maps, and its key in the config."""
     neck = model.get('neck')
     return (neck[0], 'model.neck[0]') if isinstance(neck, (list, tuple)) else (neck, 'model.neck')
+
+
+def find_root(cfg: Config) -> Optional[Tuple[str, ...]]:
+    """The keys that lead to what has the backbone: the model, or the detector in a tracker or a teacher with a student.
+
+    None where there is no backbone, or no telling which one of several.
+    """
+    model = cfg.get('model') or {}
+    if model.get('backbone'):
+        return ('model', )
+    inside = [key for key, part in model.items() if isinstance(part, dict) and 'type' in part and part.get('backbone')]
+    if 'detector' in inside or len(inside) == 1:  # a tracker may have a network that tells persons apart, too
+        return ('model', 'detector' if 'detector' in inside else inside[0])
+    return None
 
 
 def _kind(part: dict) -> str:
@@ -51,16 +67,26 @@ def _known_types(scope: str) -> List[str]:
     return sorted(names | {f'mmbackbones.{name}' for name in OURS.module_dict})
 
 
+def _text(error: Exception) -> str:
+    """What an error says; a KeyError would say it in quotes."""
+    return str(error.args[0] if isinstance(error, KeyError) and error.args else error).strip()
+
+
+def _why(error: Exception) -> str:
+    """An error in one line."""
+    text = _text(error)
+    return f'{type(error).__name__}: {text.splitlines()[0]}' if text else type(error).__name__
+
+
 def _build_problem(error: Exception, scope: str) -> str:
     """Why a model cannot be built, in one sentence."""
-    text = str(error.args[0]) if error.args else str(error)
+    text = _text(error)
     unknown = re.search(r"([\w.]+) is not in the \S+ registry", text)
     if unknown:
         near = difflib.get_close_matches(unknown[1], _known_types(scope), n=4, cutoff=0.5)
         hint = f'did you mean {", ".join(near)}?' if near else 'look at its spelling, and at what custom_imports loads'
         return f"type='{unknown[1]}' is not known; {hint}"
-    first = text.strip().splitlines()[0] if text.strip() else type(error).__name__
-    return f'the model cannot be built: {type(error).__name__}: {first}'
+    return f'the model cannot be built: {_why(error)}'
 
 
 def _fitting_order(cfg: Config, neck: dict, maps: Maps, outs: Sequence[Tensor]) -> List[int]:
@@ -257,9 +283,14 @@ def check_fit(cfg: Config) -> Fit:
     """Follow one image through backbone, neck and heads on the meta device.
 
     Args:
-        cfg: config of a detector or classifier; it is not changed. A model without a backbone of its own, such as a
-            teacher with a student, is only built.
+        cfg: config of a detector or classifier, or of a tracker or a teacher with a student, which have a detector
+            inside; it is not changed. A model without any backbone is only built.
     """
+    root = find_root(cfg)
+    if root and root != ('model', ):
+        inner = Config(dict(model=cfg.model[root[1]], default_scope=cfg.get('default_scope', 'mmengine')))
+        fit = check_fit(inner)
+        return fit._replace(problems=[re.sub(r'\bmodel\.', f'{".".join(root)}.', each) for each in fit.problems])
     scope = cfg.get('default_scope', 'mmengine')
     part = dict(cfg.model)
     if cfg.get('data_preprocessor'):  # as MMEngine's runner does
@@ -267,24 +298,25 @@ def check_fit(cfg: Config) -> Fit:
     try:
         model = build(cfg, part)
     except Exception as error:
-        if 'meta tensor' in str(error) or isinstance(error, NotImplementedError):  # asks a tensor for its value
-            return Fit(None, None, [])
         return Fit(None, None, [_build_problem(error, scope)])
     size = _image_size(cfg)
     if not hasattr(model, 'backbone'):
-        return Fit(None, None, [])
+        return Fit(None, None, [], f'{type(model).__name__} has no backbone')
     try:
         outs = follow(model.backbone, size)
         maps = measure(outs, size)
-    except Exception:  # a backbone with a fixed image size, or operators that the meta device lacks
-        return Fit(None, None, [])
+    except Exception as error:  # a backbone with a fixed image size, or operators that the meta device lacks
+        return Fit(None, None, [],
+                   f'{_kind(cfg.model.backbone)} does not run on an image of {size} pixels ({_why(error)})')
     if getattr(model, 'neck', None) is not None:
         try:
             with on_meta(), guard_channels(model):
                 outs = model.neck(outs)
         except Exception as error:
             problem = _neck_problem(cfg, maps, outs, error)
-            return Fit(maps, None, [problem] if problem else [])
+            neck, key = first_neck(cfg.model)
+            unknown = '' if problem else f'{key} ({_kind(neck)}) takes more than these maps ({_why(error)})'
+            return Fit(maps, None, [problem] if problem else [], unknown)
     outs = (outs, ) if isinstance(outs, Tensor) else outs
     levels = measure(outs, size)
     if scope == 'mmpretrain':

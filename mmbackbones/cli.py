@@ -1,12 +1,13 @@
-"""The command ``mmbackbones``: what there is, what it is, and weights of others made ours."""
+"""The command ``mmbackbones``: what there is, what it is, weights of others made ours, and how fast it runs."""
 import argparse
 import itertools
 import json
+import shlex
 import shutil
 import sys
 import textwrap
 from pathlib import Path
-from typing import List, Optional
+from typing import List, Optional, Tuple
 
 from .catalogue import NOT_YET, Backbone, find_backbone, load_catalogue, parse_figure
 from .version import __version__
@@ -111,7 +112,10 @@ def _snippet(row: Backbone) -> str:
 
 
 def _published_weights(row: Backbone) -> List[str]:
-    """What ``timm://`` may be followed by for this row. Loads timm, which takes seconds."""
+    """Names of the weights that the row's library publishes for it. Loads the library, which takes seconds."""
+    if row.implementation == 'torchvision':
+        from .models import torchvision_tags
+        return torchvision_tags(row.config['model_name'])
     if row.implementation != 'timm' or 'model_args' in row.config:  # other arguments, other weights
         return []
     from .models import pretrained_tags
@@ -119,8 +123,29 @@ def _published_weights(row: Backbone) -> List[str]:
     return [tag for tag in pretrained_tags(model_name) if '.' not in model_name or tag == model_name]
 
 
+def _find_row(name: str) -> Backbone:
+    """A row of the catalogue, or one made for ``timm:NAME``, which takes seconds."""
+    if not name.startswith('timm:'):
+        return find_backbone(name)
+    from .timm_row import find_row
+    return find_row(name)
+
+
+def _pretrained(row: Backbone, name: str) -> str:
+    """How a config asks for published weights, with the pixels that they expect where the row's are others."""
+    asked = f"pretrained='{name.rpartition('.')[2]}'"
+    if row.implementation != 'timm':
+        return asked
+    from .models import expected_pixels
+    mean, std = expected_pixels(name)
+    if all(abs(ours - theirs) < 0.01 for ours, theirs in zip((*row.mean, *row.std), (*mean, *std))):
+        return asked
+    return f'{asked}, for pixels of mean {_dashed(f"{value:g}" for value in mean)} and deviation ' \
+           f'{_dashed(f"{value:g}" for value in std)}'
+
+
 def show_info(args) -> None:
-    row = find_backbone(args.name)
+    row = _find_row(args.name)
     if args.json:
         print(json.dumps({**row._asdict(), 'weights': _published_weights(row)}, indent=1))
         return
@@ -132,6 +157,7 @@ def show_info(args) -> None:
     print(f'\npaper      {row.title}, {row.year}\n           {row.link}')
     print(f'published  {row.source or "no figures"}')
     print(f'named in   {", ".join(f"document {document}" for document in row.documents) or "no founding document"}')
+    print(f'pixels     red, green, blue of mean {_dashed(row.mean)} and deviation {_dashed(row.std)}')
     if row.config is not None:
         print(f'counted    at {row.input_size}x{row.input_size} with {row.num_classes} classes')
     if row.note:
@@ -142,8 +168,8 @@ def show_info(args) -> None:
     print(f'\nin a detector config:\n\n{_snippet(row)}', flush=True)
     weights = _published_weights(row)
     if weights:
-        print("\nwith init_cfg=dict(type='Pretrained', checkpoint=...) in the backbone, one of\n")
-        print('\n'.join(f'timm://{tag}' for tag in weights))
+        print('\npublished weights, one of these in the backbone:\n')
+        print('\n'.join(_pretrained(row, name) for name in weights))
 
 
 def convert_weights(args) -> None:
@@ -168,27 +194,81 @@ def convert_weights(args) -> None:
 
 
 def swap_in_config(args) -> None:
+    from .config_files import last_checkpoint, load_config
     from .swap import swap_file
     target, changes = swap_file(args.config, args.name, args.output, args.recipe, args.force)
     _print_table([('changed', '<'), ('why', '<')], changes, shutil.get_terminal_size((160, 24)).columns // 2 - 1)
+    checkpoint = f'work_dirs/{target.stem}/{last_checkpoint(load_config(str(target)))}'
     print(f'\nwritten to {target}\n\npython tools/train.py {target}')
-    print(f'python tools/test.py {target} work_dirs/{target.stem}/CHECKPOINT')
+    print(f'python tools/test.py {target} {checkpoint}')
 
 
 def check_file(args) -> None:
     from .check import check_fit
-    from .swap import load_config
+    from .config_files import load_config
     fit = check_fit(load_config(args.config))
     if fit.problems:
         raise ValueError('\n'.join(f'{args.config}: {problem}' for problem in fit.problems))
     if fit.maps is None:
-        print(f'{args.config}: builds; its maps cannot be followed, so nothing more is known')
+        print(f'{args.config}: builds; whether its parts fit is not known, as {fit.unknown}')
         return
-    print(f'{args.config}: fits')
+    print(f'{args.config}: fits' + (f' as far as it could be followed: {fit.unknown}' if fit.unknown else ''))
     parts = [('backbone', fit.maps)] + ([('heads get', fit.levels)] if fit.levels else [])
     _print_table([('', '<'), ('channels', '<'), ('strides', '<')],
                  [(name, _dashed(maps.channels), _dashed(stride or '-' for stride in maps.strides))
                   for name, maps in parts])
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f'{text} is not a positive number')
+    return number
+
+
+def _image_shape(text: str) -> Tuple[int, ...]:
+    """``'2,3,384,640'`` -> (2, 3, 384, 640)."""
+    try:
+        shape = tuple(int(number) for number in text.split(','))
+    except ValueError:
+        shape = ()
+    if len(shape) != 4 or shape[0] < 1 or shape[1] != 3 or min(shape[2:]) < 32:
+        raise argparse.ArgumentTypeError(f'{text!r} is no batch of images; write N,3,H,W with H and W from 32 up, such '
+                                         'as 2,3,384,640')
+    return shape
+
+
+def _quantity(value: float, unit: str) -> str:
+    """Seconds in milliseconds, bytes in mebibytes."""
+    return f'{value * 1e3:.1f} ms' if unit == 's' else f'{value / 2**20:.1f} MiB'
+
+
+def bench_backbones(args) -> None:
+    from .bench import Case, compare, describe_machine, draw_chart
+    cases = [
+        Case(name, against, shape, args.train, args.dtype, args.compile, args.channels_last, args.with_cp, args.device,
+             args.threads, args.memory) for name in args.names for shape in args.shape for against in args.against
+    ]
+    pairs = args.pairs or (1 if args.memory else 7)
+    records = []
+    for case in cases:
+        records.append(compare(case, pairs, lambda text: print(f'{case.title}: {text}', file=sys.stderr, flush=True)))
+        if args.json:  # after each, so that a run that is stopped leaves what it has
+            report = dict(command=shlex.join(['mmbackbones', *args.argv]), machine=describe_machine(args.device))
+            Path(args.json).write_text(json.dumps(dict(**report, results=records), indent=1) + '\n')
+    _print_table([('backbone', '<'), ('against', '<'), ('images', '<'), ('ours', '>'), ('peer', '>'), ('ratio', '>'),
+                  ('quartiles', '<')],
+                 [(record['backbone'], record['title'], ' x '.join(map(
+                     str, record['shape'])), *(_quantity(record[side]['median'], record['unit'])
+                                               for side in ('ours', 'peer')), f"{record['ratio']['median']:.3f}",
+                   f"{record['ratio']['lower_quartile']:.3f} to {record['ratio']['upper_quartile']:.3f}")
+                  for record in records])
+    what = 'Peak of memory during' if args.memory else 'Time of'
+    step = 'forward and backward' if args.train else 'forward, without gradients'
+    print(f'\n{what} one step ({step}), medians of {pairs}; ratio: ours by the peer, median of the pairs.')
+    if args.chart:
+        draw_chart(records, args.chart)
+        print(f'Chart: {args.chart}')
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -213,7 +293,8 @@ def build_parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser(
         'info', help='figures, paper and config of one backbone', epilog='example: mmbackbones info odconv4x_r50')
-    command.add_argument('name', metavar='NAME', help='as in `mmbackbones list`')
+    command.add_argument(
+        'name', metavar='NAME', help='as in `mmbackbones list`, or timm:NAME for any other network of timm')
     command.add_argument('--json', action='store_true', help='all fields, for programs')
     command.set_defaults(run=show_info)
 
@@ -232,9 +313,10 @@ def build_parser() -> argparse.ArgumentParser:
         help='put a backbone into the config of a detector or classifier',
         epilog='example: mmbackbones swap mmdet::retinanet/retinanet_r50_fpn_1x_coco.py swin_t')
     command.add_argument('config', metavar='CONFIG', help='a path, or a name such as mmdet::FOLDER/FILE.py')
-    command.add_argument('name', metavar='BACKBONE', help='as in `mmbackbones list`')
+    command.add_argument(
+        'name', metavar='BACKBONE', help='as in `mmbackbones list`, or timm:NAME for any other network of timm')
     command.add_argument('-o', '--output', metavar='FILE', help="file to write (default: CONFIG's name with BACKBONE)")
-    command.add_argument('--recipe', action='store_true', help="train with the optimizer of the backbone's family, too")
+    command.add_argument('--recipe', action='store_true', help="train as the backbone's authors do, too")
     command.add_argument('--force', action='store_true', help='overwrite FILE')
     command.set_defaults(run=swap_in_config)
 
@@ -244,12 +326,46 @@ def build_parser() -> argparse.ArgumentParser:
         epilog='example: mmbackbones check configs/detection/faster_rcnn_swin_t.py')
     command.add_argument('config', metavar='CONFIG', help='a path, or a name such as mmdet::FOLDER/FILE.py')
     command.set_defaults(run=check_file)
+
+    command = commands.add_parser(
+        'bench',
+        help='time or memory of backbones beside the same network by others',
+        epilog='example: mmbackbones bench swin_t --against mmdet timm --shape 2,3,384,640 --train')
+    command.add_argument('names', metavar='BACKBONE', nargs='+', help='as in `mmbackbones list`')
+    command.add_argument(
+        '--against',
+        metavar='PEER',
+        nargs='+',
+        required=True,
+        help="static: with ordinary convolutions; mmdet, timm, torchvision: that library's network; reference: the "
+        "dynamic convolution of its authors; plain: itself without the options below")
+    command.add_argument(
+        '--shape',
+        metavar='N,3,H,W',
+        nargs='+',
+        type=_image_shape,
+        default=[(2, 3, 384, 640)],
+        help='of the images (default: 2,3,384,640)')
+    command.add_argument('--train', action='store_true', help='forward and backward (default: forward alone)')
+    command.add_argument('--dtype', choices=('float32', 'bfloat16', 'float16'), default='float32', help='by autocast')
+    command.add_argument('--compile', action='store_true', help='by torch.compile')
+    command.add_argument('--channels-last', action='store_true', help='in that memory format')
+    command.add_argument('--with-cp', action='store_true', help='recompute blocks in the backward pass')
+    command.add_argument('--memory', action='store_true', help='the peak of memory instead of the time')
+    command.add_argument(
+        '--pairs', metavar='N', type=_positive, help='how often each side is measured (default: 7; of memory 1)')
+    command.add_argument('--device', choices=('cpu', 'cuda'), default='cpu', help='default: cpu')
+    command.add_argument('--threads', metavar='N', type=_positive, help="of the CPU (default: torch's choice)")
+    command.add_argument('--json', metavar='FILE', help='write all figures, the machine and the versions')
+    command.add_argument('--chart', metavar='FILE', help='draw the ratios, for example as PNG')
+    command.set_defaults(run=bench_backbones)
     return parser
 
 
 def main(argv=None) -> int:
     """Run the command line; returns the exit status."""
     args = build_parser().parse_args(argv)
+    args.argv = sys.argv[1:] if argv is None else argv
     try:
         args.run(args)
     except BrokenPipeError:  # `mmbackbones list | head`

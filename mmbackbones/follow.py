@@ -2,7 +2,11 @@
 import contextlib
 import copy
 import importlib
-from typing import Any, Iterator, List, NamedTuple, Sequence, Tuple
+import inspect
+import os
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Iterator, List, NamedTuple, Sequence, Set, Tuple
 from unittest import mock
 
 import torch
@@ -12,7 +16,10 @@ from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-__all__ = ['IMAGE_SIZE', 'Maps', 'Misfit', 'build', 'follow', 'guard_channels', 'measure', 'on_meta']
+__all__ = [
+    'IMAGE_SIZE', 'Maps', 'Misfit', 'build', 'follow', 'guard_channels', 'measure', 'model_class', 'on_meta',
+    'package_configs', 'parameters_of'
+]
 
 # pixels; all strides up to 128 divide it
 IMAGE_SIZE = 512
@@ -65,13 +72,16 @@ def _as_interpolation(x, masks, kernel_size, group_size=1, scale_factor=1) -> Te
     return F.interpolate(x, scale_factor=scale_factor)
 
 
+STAND_INS = (('deform_conv', 'deform_conv2d', _as_convolution), ('saconv', 'deform_conv2d', _as_convolution),
+             ('modulated_deform_conv', 'modulated_deform_conv2d', _as_modulated), ('carafe', 'carafe',
+                                                                                   _as_interpolation))
+
+
 @contextlib.contextmanager
 def on_meta() -> Iterator[None]:
     """New tensors are on the meta device, and MMCV's operators, which it lacks, give maps of their sizes there."""
     with contextlib.ExitStack() as stack:
-        for file, name, stand_in in (('deform_conv', 'deform_conv2d', _as_convolution),
-                                     ('modulated_deform_conv', 'modulated_deform_conv2d',
-                                      _as_modulated), ('carafe', 'carafe', _as_interpolation)):
+        for file, name, stand_in in STAND_INS:
             stack.enter_context(mock.patch.object(importlib.import_module(f'mmcv.ops.{file}'), name, stand_in))
         stack.enter_context(torch.device('meta'))
         stack.enter_context(_NumbersOnCpu())
@@ -86,19 +96,63 @@ def _offline(node: Any) -> None:
             node['type'] = 'BN'
         if node.get('teacher_ckpt'):  # distillation loads it when it is built
             node['teacher_ckpt'] = None
+        teacher = node.get('teacher_config')
+        if isinstance(teacher, str) and not os.path.exists(teacher):  # from the root of MMDetection's repository
+            packaged = package_configs('mmdet') / teacher.removeprefix('configs/')
+            node['teacher_config'] = str(packaged) if packaged.is_file() else teacher
     for child in node.values() if isinstance(node, dict) else node if isinstance(node, (list, tuple)) else ():
         _offline(child)
 
 
 def build(cfg: Config, part: dict) -> nn.Module:
-    """Build a model, or a part of one, in evaluation mode on the meta device, under the config's default scope."""
+    """Build a model, or a part of one, in evaluation mode on the meta device, under the config's default scope.
+
+    What asks its tensors for their values while it is built is built on the CPU and moved.
+    """
     part = copy.deepcopy(part)  # some classes write into their config
     _offline(part)
-    with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')), on_meta():
-        model = MODELS.build(part)
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')):
+        try:
+            with on_meta():
+                model = MODELS.build(copy.deepcopy(part))
+        except Exception as error:
+            if not _lacks_values(error):
+                raise
+            model = MODELS.build(part)
     model.to('meta')  # torch.Tensor(n) heeds no default device
     model.eval()  # not chained: MMDetection's networks return None
     return model
+
+
+def _lacks_values(error: Exception) -> bool:
+    """Whether something asked a tensor on the meta device for its value."""
+    return isinstance(error, NotImplementedError) or 'meta' in str(error)
+
+
+def model_class(cfg: Config, part: dict) -> type:
+    """The class of a part of a model."""
+    scope = cfg.get('default_scope', 'mmengine')
+    with DefaultScope.overwrite_default_scope(scope), MODELS.switch_scope_and_registry(scope) as registry:
+        return registry.get(part['type']) if isinstance(part['type'], str) else part['type']
+
+
+def parameters_of(cfg: Config, part: dict) -> Set[str]:
+    """Names of the arguments of a part's class."""
+    return set(inspect.signature(model_class(cfg, part).__init__).parameters)
+
+
+def package_configs(package: str) -> Path:
+    """The folder with the configs of an installed package.
+
+    Raises:
+        FileNotFoundError: no such package.
+    """
+    spec = find_spec(package) if package.isidentifier() else None
+    if spec is None:
+        raise FileNotFoundError(f'no package {package!r} is installed; a config name is like '
+                                f"'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py'")
+    folder = Path(spec.submodule_search_locations[0])
+    return next((path for path in (folder / '.mim' / 'configs', folder.parent / 'configs') if path.is_dir()), folder)
 
 
 def measure(outs: Any, image_size: int) -> Maps:

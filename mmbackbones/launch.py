@@ -156,6 +156,7 @@ def set_backbone_weights(cfg: Config, weights: str) -> None:
     backbone = cfg.model.get('backbone')
     if backbone is None:
         raise InputError(f'--backbone-weights: the model of {cfg.filename} has no backbone.')
+    backbone.pop('pretrained', None)
     if weights == 'none':
         backbone.init_cfg = None
         for key, value in (('frozen_stages', -1), ('norm_eval', False)):
@@ -322,7 +323,7 @@ def _choose_start(cfg: Config, resume: Optional[str]) -> None:
 def _warn_of_random_backbone(cfg: Config) -> None:
     backbone = cfg.model.get('backbone')
     if get_rank() == 0 and cfg.get('default_scope') == 'mmdet' and not cfg.get('load_from') and backbone \
-            and not backbone.get('init_cfg'):
+            and not backbone.get('init_cfg') and not backbone.get('pretrained'):
         print_log('Warning: the backbone starts from random weights. Published figures need pretrained ones: '
                   '--backbone-weights FILE; --backbone-weights none says that random ones are meant.')
 

@@ -37,8 +37,11 @@ def with_libraries(names) -> list:
 
 
 # Where the cheapest row of a class is so large that building it takes most of a test: a smaller form of the same class.
+_TINY_VIT = dict(arch=dict(embed_dims=96, depth=8, num_heads=3))
 SHRUNK = {
-    'vit_b16': dict(arch=dict(embed_dims=96, depth=8, num_heads=3)),
+    'vit_b32': _TINY_VIT,
+    'deit_s16': _TINY_VIT,
+    'nfnet_f5': dict(model_name='dm_nfnet_f0'),
 }
 
 
@@ -48,5 +51,5 @@ def build(name: str, **kwargs):
 
 
 def build_small(name: str, **kwargs):
-    """For :data:`SMALLEST`: the backbone of a row, or the smaller form of its class in :data:`SHRUNK`."""
+    """For :data:`SMALLEST` and :data:`FAMILIES`: the backbone of a row, or the smaller form in :data:`SHRUNK`."""
     return build(name, **{**SHRUNK.get(name, {}), **kwargs})

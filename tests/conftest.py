@@ -119,5 +119,5 @@ def tool(name: str, *args, start: bool = False, programs: Optional[Path] = None,
     path = os.pathsep.join([*folders, str(Path(sys.executable).parent), os.environ['PATH']])
     env = {**os.environ, 'PATH': path, 'OMP_NUM_THREADS': '1', 'MMBACKBONES_DATA': '', **kwargs.pop('env', {})}
     command = [*program, str(ROOT / 'tools' / name), *map(str, args)]
-    kwargs = dict(env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd='/', **kwargs)
+    kwargs = dict(dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd='/'), env=env, **kwargs)
     return subprocess.Popen(command, **kwargs) if start else subprocess.run(command, **kwargs)

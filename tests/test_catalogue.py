@@ -123,7 +123,11 @@ def test_info_says_what_a_backbone_is(capsys):
     assert main(['info', 'swsl_resnet50']) == 0
     shown = capsys.readouterr().out
     assert 'named in   document 001' in shown and '+2.23 %' in shown
-    assert shown.endswith('one of\n\ntimm://resnet50.fb_swsl_ig1b_ft_in1k\n')  # a row of weights has those alone
+    assert shown.endswith("backbone:\n\npretrained='fb_swsl_ig1b_ft_in1k'\n")  # a row of weights has those alone
+    assert main(['info', 'inception_v3']) == 0  # weights of two kinds
+    shown = capsys.readouterr().out
+    assert 'mean 127.5/127.5/127.5 and deviation' in shown and "\npretrained='tv_in1k'\n" in shown
+    assert "\npretrained='gluon_in1k', for pixels of mean 123.675/116.28/103.53 and deviation 58.395/" in shown
     assert main(['info', 'odconv_r5']) == 1
     assert 'did you mean odconv_r50' in capsys.readouterr().err
 

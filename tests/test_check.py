@@ -7,7 +7,7 @@ from test_configs import CLASSIFIERS, DETECTORS, ROOT, load
 from mmbackbones import launch
 from mmbackbones.check import check_config, check_fit
 from mmbackbones.cli import main
-from mmbackbones.swap import load_config
+from mmbackbones.config_files import load_config
 
 FASTER_RCNN = 'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'
 RETINANET = 'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py'
@@ -108,6 +108,39 @@ yolof/yolof_r50-c5_8xb8-1x_coco
 def test_mmdetection_raises_no_alarm(name):
     fit = check_fit(load_config(f'mmdet::{name}.py'))
     assert fit.problems == [] and fit.maps and fit.levels
+
+
+@pytest.mark.parametrize(
+    'name',
+    [
+        'detectors/htc_r50-sac_1x_coco',  # deformable convolutions inside switchable ones
+        'ld/ld_r18-gflv1-r101_fpn_1x_coco',  # a teacher's config, named from the root of MMDetection's repository
+        'soft_teacher/soft-teacher_faster-rcnn_r50-caffe_fpn_180k_semi-0.1-coco',  # a detector inside
+    ])
+def test_what_is_hard_to_build_is_followed_too(name):
+    fit = check_fit(load_config(f'mmdet::{name}.py'))
+    assert fit.problems == [] and fit.maps and fit.levels and not fit.unknown
+
+
+def test_what_asks_for_values_is_built_on_the_cpu_and_followed(capsys, monkeypatch):
+    from mmdet.models.necks import FPN
+    init = FPN.__init__
+
+    def reads_a_value(self, *args, **kwargs):
+        init(self, *args, **kwargs)
+        float(self.lateral_convs[0].conv.weight.sum())
+
+    monkeypatch.setattr(FPN, '__init__', reads_a_value)
+    fit = check_fit(load_config(RETINANET))
+    assert fit.problems == [] and fit.levels.strides == (8, 16, 32, 64, 128)
+
+    def never_runs(self, inputs):
+        raise NotImplementedError('no values here')
+
+    # and where it cannot be followed, the command says so, and why
+    monkeypatch.setattr(FPN, 'forward', never_runs)
+    assert main(['check', RETINANET]) == 0
+    assert 'as far as it could be followed: model.neck (FPN)' in capsys.readouterr().out
 
 
 def test_the_command_tells_what_fits_and_training_stops_before_data(tmp_path, capsys):

@@ -16,6 +16,7 @@ from mmengine.registry import DATASETS, DefaultScope
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from mmbackbones.cli import main
 from mmbackbones.launch import move_data_root
 
 # The smallest that shows it: 32 images at 160 pixels, 24 steps of 2 processes x 2 images.
@@ -141,6 +142,31 @@ def test_two_processes_train_on_real_images_and_evaluate(name, masks, coco_mini,
     assert run.returncode == 0, run.stdout[-3000:]
     for kind in ('bbox', 'segm') if masks else ('bbox', ):
         assert 0 <= float(re.findall(rf'coco/{kind}_mAP: ([\d.]+)', run.stdout)[-1]) <= 1
+
+
+@pytest.mark.slow
+def test_a_swapped_detector_trains_and_evaluates_by_the_commands_that_swap_prints(coco_mini, tmp_path, monkeypatch,
+                                                                                  capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(['swap', 'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py', 'mobilenetv3_large_100']) == 0
+    commands = re.findall(r'^python tools/(train|test)\.py (.+)$', capsys.readouterr().out, re.M)
+    assert [name for name, _ in commands] == ['train', 'test']
+    size = []
+    for kind, resize, images in (('train', 2, 24), ('val', 1, 8), ('test', 1, 8)):
+        size += [f'{kind}_dataloader.dataset.pipeline.{resize}.scale=(160,160)',
+                 f'{kind}_dataloader.dataset.indices={images}', f'{kind}_dataloader.num_workers=1']  # yapf: disable
+    short = ('default_hooks.logger.interval=1', 'train_cfg.max_epochs=1', 'param_scheduler.0.end=5',
+             'optim_wrapper.clip_grad.max_norm=10')
+    (_, training), (_, testing) = commands
+    run = tool('train.py', *training.split(), '--data-root', coco_mini, '--cfg-options', *size, *short, cwd=tmp_path)
+    assert run.returncode == 0, run.stdout[-3000:]
+    losses = [float(value) for value in re.findall(r'Epoch\(train\).*? loss: ([\d.]+)', run.stdout)]
+    assert len(losses) == 12 and np.mean(losses[-4:]) < 0.8 * np.mean(losses[:4]), losses
+    config, checkpoint = testing.split()
+    checkpoint = re.sub(r'epoch_\d+', 'epoch_1', checkpoint)  # of the one that was trained here
+    run = tool('test.py', config, checkpoint, '--data-root', coco_mini, '--cfg-options', *size, cwd=tmp_path)
+    assert run.returncode == 0, run.stdout[-3000:]
+    assert 'Evaluating bbox' in run.stdout
 
 
 @pytest.mark.parametrize('split, augmented', [('train', True), ('val', False)])

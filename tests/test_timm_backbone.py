@@ -7,13 +7,16 @@ import sys
 
 import pytest
 import torch
+from cases import ROWS
 from torch import nn
 
+from mmbackbones.cli import _published_weights
+from mmbackbones.layers import keep_sizes
 from mmbackbones.weights import CheckpointError, load_strictly
 
 timm = pytest.importorskip('timm')
 from mmbackbones.models import timm_backbone  # noqa: E402
-from mmbackbones.models.timm_backbone import TimmBackbone, keep_sizes, pretrained_tags  # noqa: E402
+from mmbackbones.models.timm_backbone import TimmBackbone, expected_pixels, pretrained_tags  # noqa: E402
 
 # the smallest network of each family of the catalogue that timm gives maps of
 FAMILIES = [
@@ -21,7 +24,8 @@ FAMILIES = [
     'res2next50', 'densenet121', 'wide_resnet50_2', 'dpn68', 'nasnetalarge', 'legacy_seresnet50', 'seresnet18',
     'skresnext50_32x4d', 'efficientnet_b0', 'tf_efficientnetv2_b0', 'darknet53', 'mobilenetv1_100', 'legacy_xception',
     'mobilenetv2_050', 'mnasnet_small', 'mobilenetv3_small_075', 'fbnetc_100', 'fbnetv3_b', 'ghostnet_050',
-    'swin_tiny_patch4_window7_224', 'halonet_h1', 'convnext_tiny'
+    'swin_tiny_patch4_window7_224', 'halonet_h1', 'convnext_tiny', 'convnextv2_atto', 'regnetx_002', 'regnety_002',
+    'dm_nfnet_f0'
 ]
 SMALL = ['mobilenetv3_small_075', 'vgg11', 'dpn68', 'legacy_xception', 'swin_tiny_patch4_window7_224']
 PADDED_WITHIN = {'inception_v3', 'inception_v4', 'legacy_xception'}
@@ -152,6 +156,18 @@ def test_the_stem_ends_where_the_blocks_of_stride_four_begin():
         assert {home for key, home in homes.items() if key.startswith(first)} == {'layer1'}
 
 
+def test_rows_expect_the_pixels_of_timms_default_weights():
+    wrong = {}
+    for name, row in ROWS.items():
+        # weights of a network with other arguments are not timm's, and some networks have none at all
+        if row.implementation != 'timm' or 'model_args' in row.config or not _published_weights(row):
+            continue
+        mean, std = expected_pixels(row.config['model_name'])
+        if [*row.mean, *row.std] != pytest.approx([*mean, *std], abs=0.01):
+            wrong[name] = mean, std
+    assert not wrong
+
+
 @pytest.fixture
 def classifier(tmp_path):
     path = tmp_path / 'model.pth'
@@ -175,6 +191,28 @@ def test_checkpoints_of_timm_and_of_ours_load_from_files(classifier, tmp_path):
         other = TimmBackbone('mobilenetv3_small_075', out_indices=(0, 1))
         other.load_pretrained(source)
         assert all(torch.equal(value, backbone.state_dict()[key]) for key, value in other.state_dict().items())
+
+
+@pytest.mark.parametrize('pretrained, checkpoint', [
+    ('lamb_in1k', 'timm://mobilenetv3_small_075.lamb_in1k'),
+    ('mobilenetv3_small_075.lamb_in1k', 'timm://mobilenetv3_small_075.lamb_in1k'),
+    ('timm://mobilenetv3_small_075.lamb_in1k', 'timm://mobilenetv3_small_075.lamb_in1k'),
+    ('weights.pth', 'weights.pth'),
+    ('folder/lamb_in1k', 'folder/lamb_in1k'),
+    ('https://example.org/weights.pth', 'https://example.org/weights.pth'),
+])
+def test_pretrained_is_short_for_an_init_cfg(pretrained, checkpoint):
+    with torch.device('meta'):
+        backbone = TimmBackbone('mobilenetv3_small_075', pretrained=pretrained)
+    assert backbone.init_cfg == dict(type='Pretrained', checkpoint=checkpoint)
+
+
+def test_a_file_without_an_ending_is_found_and_loaded(classifier, monkeypatch):
+    path, weights = classifier
+    monkeypatch.chdir(path.rename(path.with_suffix('')).parent)
+    backbone = TimmBackbone('mobilenetv3_small_075', pretrained='model')
+    backbone.init_weights()
+    assert torch.equal(backbone.stem[0][0].weight, weights['conv_stem.weight'])
 
 
 def test_a_broken_safetensors_file_is_named(tmp_path):
@@ -244,6 +282,11 @@ def test_published_weights_come_from_the_caches_or_the_error_says_what_to_do(cla
     (dict(model_name='coatnet_0_224'), ValueError, 'coatnet_0_224 works at one image size only'),
     (dict(model_name='resnet18', model_args=dict(num_classes=3)), ValueError, 'model_args has num_classes; the backbo'),
     (dict(model_name='resnet18', model_args=dict(output_stride=8)), ValueError, 'has maps at strides 2, 4, 8; a dete'),
+    (dict(model_name='mobilenetv3_small_075', pretrained='a1_in1k'), ValueError,
+     "no file 'a1_in1k' is here, and timm has no such weights of mobilenetv3_small_075; it has lamb_in1k"),
+    (dict(model_name='mobilenetv3_small_075', pretrained='resnet18.a1_in1k'), ValueError, 'it has lamb_in1k'),
+    (dict(model_name='mobilenetv3_large_075', pretrained='timm://a1_in1k'), ValueError, 'it has none'),
+    (dict(model_name='resnet18', pretrained='a1_in1k', init_cfg=dict(type='Kaiming')), ValueError, 'give one'),
     (dict(model_name='resnet18', out_indices=4), ValueError, 'out_indices=4 is out of range'),
     (dict(model_name='resnet18', model_args=dict(eyes=3)), TypeError, 'eyes'),
 ])

@@ -41,7 +41,7 @@ def test_backbone_weights_bring_the_fine_tuning_recipe(tmp_path):
     def config():
         return Config(
             dict(
-                model=dict(backbone=dict(depth=18, frozen_stages=-1, norm_eval=False)),
+                model=dict(backbone=dict(depth=18, frozen_stages=-1, norm_eval=False, pretrained='other.pth')),
                 pretrained_backbone=dict(frozen_stages=1, norm_eval=True)))
 
     cfg = config()

@@ -12,16 +12,13 @@ OLD = {'torch': '2.4.1', 'mmengine': '0.10.7', 'mmcv': '2.1.0', 'mmdet': '3.3.0'
 
 
 @pytest.fixture
-def installed(monkeypatch):
+def installed(monkeypatch, tmp_path):
+    """Put distributions of these versions where Python looks for modules, and nothing else of the stack."""
 
     def install(versions):
-
-        def version(name):
-            if name not in versions:
-                raise metadata.PackageNotFoundError(name)
-            return versions[name]
-
-        monkeypatch.setattr(metadata, 'version', version)
+        for name, version in versions.items():
+            (tmp_path / f'{name.replace("-", "_")}-{version}.dist-info').mkdir()
+        monkeypatch.setattr(sys, 'path', [str(tmp_path), '/nowhere'])
 
     return install
 
@@ -41,6 +38,24 @@ def test_says_what_is_wrong_and_how_to_mend_it(installed, versions, message):
     installed(versions)
     with pytest.raises(ImportError, match=message):
         compat.check_versions()
+
+
+def test_an_editable_installation_of_old_is_seen(monkeypatch, tmp_path):
+    (tmp_path / 'mmcv.egg-info').mkdir()
+    (tmp_path / 'mmcv.egg-info' / 'PKG-INFO').write_text('Metadata-Version: 2.1\nName: mmcv\nVersion: 1.7.0\n')
+    monkeypatch.setattr(sys, 'path', [str(tmp_path)])
+    with pytest.raises(ImportError, match='mmcv 1.7.0 is installed'):
+        compat.check_versions()
+
+
+def test_versions_are_those_of_the_metadata():
+    found = dict(pair for pairs in compat.installed_stack().values() for pair in pairs)
+    assert found and found == {name: metadata.version(name) for name in found}
+
+
+def test_importing_the_package_loads_no_metadata():
+    code = 'import sys, mmbackbones; sys.exit("importlib.metadata" in sys.modules)'
+    assert subprocess.run([sys.executable, '-c', code]).returncode == 0
 
 
 def test_other_pythons_are_refused(installed, monkeypatch):

@@ -2,10 +2,11 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 from upstream import seeded_state_dict
 
 from mmbackbones.models import VisionTransformer
-from mmbackbones.weights import load_strictly
+from mmbackbones.weights import CheckpointError, load_strictly
 
 TINY = dict(embed_dims=64, depth=4, num_heads=4)
 
@@ -66,6 +67,26 @@ def test_smaller_patches_and_other_tables_are_resized_and_keep_their_answers():
     torch.testing.assert_close(backbone.patch_embed.pos_embed[0, :, 2, 1], weights['pos_embed'][0, 0])
 
 
+def test_patches_of_another_size_have_the_same_strides_and_refuse_each_others_kernels():
+    for patch_size, channels in ((8, (32, 64, 64, 64)), (32, (8, 16, 32, 64))):
+        backbone = make(patch_size=patch_size)
+        assert (backbone.out_channels, backbone.out_strides) == (channels, (4, 8, 16, 32))
+        assert [tuple(out.shape[1:]) for out in backbone(torch.randn(1, 3, 33, 47, dtype=torch.float64))
+                ] == [(count, -(-33 // stride), -(-47 // stride)) for count, stride in zip(channels, (4, 8, 16, 32))]
+        with pytest.raises(CheckpointError, match='1 of another shape: patch_embed.proj.weight is'):
+            load(backbone, trunk())
+
+
+def test_the_finest_map_of_large_patches_is_three_transposed_convolutions():
+    backbone = make(patch_size=32)
+    first, norm, gelu, second, norm2, _, third = backbone.pyramid['0']
+    x = torch.randn(1, 64, 2, 3, dtype=torch.float64)
+    steps = gelu(norm(first(x)))
+    assert steps.shape == (1, 32, 4, 6) and norm2(second(steps)).shape == (1, 16, 8, 12)
+    torch.testing.assert_close(backbone.pyramid['0'](x), third(gelu(norm2(second(steps)))))
+    assert isinstance(backbone.pyramid['3'], nn.Identity) and len(backbone.pyramid['2']) == 1
+
+
 def test_an_image_over_the_edge_of_its_patches_is_one_with_zeros_behind_it():
     backbone = make()
     x = torch.randn(2, 3, 33, 47, dtype=torch.float64)
@@ -90,8 +111,9 @@ def test_depths_for_layer_decay_run_from_patches_to_pyramid():
 
 
 @pytest.mark.parametrize('arguments, message', [
-    (dict(arch='small'), "VisionTransformer: no arch='small'; choose from 'base', 'large', 'huge'"),
+    (dict(arch='giant'), "VisionTransformer: no arch='giant'; choose from 'small', 'base', 'large', 'huge'"),
     (dict(img_size=100), 'img_size=100 is the training size and must be a multiple of 16'),
+    (dict(patch_size=14), 'patch_size=14 must be a stride that a detector can use: 4, 8, 16, 32'),
     (dict(arch={
         **TINY, 'depth': 6
     }), 'depth=6 of 4, the number of stages'),

@@ -6,9 +6,11 @@ from typing import NamedTuple, Optional, Tuple
 
 import yaml
 
-__all__ = ['NOT_YET', 'Backbone', 'find_backbone', 'load_catalogue', 'parse_figure']
+__all__ = ['IMAGENET_MEAN', 'IMAGENET_STD', 'NOT_YET', 'Backbone', 'find_backbone', 'load_catalogue', 'parse_figure']
 
 NOT_YET = 'not yet'
+# of the pixels that most published weights expect: red, green, blue, from 0 to 255
+IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 UNITS = {'G': 1e9, 'M': 1e6}
 
 
@@ -20,6 +22,7 @@ class Backbone(NamedTuple):
         family: family of the paper.
         config: the model config; None where it cannot be built yet. Such a row has no channels, strides and counts.
         channels, strides: of the default outputs, finest first.
+        mean, std: of the pixels that the published weights expect: red, green, blue, from 0 to 255.
         params, macs: measured, with the paper's classifier at ``input_size``.
         input_size, num_classes: what the counts are for.
         head_params, head_macs: what they contain of the paper's classifier beyond a linear layer on the last map.
@@ -36,6 +39,8 @@ class Backbone(NamedTuple):
     config: Optional[dict]
     channels: Tuple[int, ...]
     strides: Tuple[int, ...]
+    mean: Tuple[float, ...]
+    std: Tuple[float, ...]
     params: Optional[int]
     macs: Optional[int]
     input_size: int
@@ -76,6 +81,8 @@ def load_catalogue() -> Tuple[Backbone, ...]:
                 config=config,
                 channels=tuple(row.get('channels', ())),
                 strides=tuple(row.get('strides', ())),
+                mean=tuple(row.get('mean', IMAGENET_MEAN)),
+                std=tuple(row.get('std', IMAGENET_STD)),
                 params=measured.get('params'),
                 macs=measured.get('macs'),
                 input_size=row.get('input', 224),

@@ -11,13 +11,13 @@ from .dynamic_resnet import CondConvResNet, DyConvResNet, ODConvResNet
 from .openmmlab_backbone import OpenMMLabBackbone
 from .pvt import PyramidVisionTransformer, PyramidVisionTransformerV2
 from .swin import SwinTransformer
-from .timm_backbone import TimmBackbone, pretrained_tags
-from .torchvision_backbone import TorchvisionBackbone
+from .timm_backbone import TimmBackbone, expected_pixels, pretrained_tags
+from .torchvision_backbone import TorchvisionBackbone, torchvision_tags
 from .vit import VisionTransformer
 
 __all__ = [
     'BaseBackbone', 'BoTNet', 'CoAtNet', 'CondConvMobileNetV2', 'CondConvResNet', 'Conv2Former', 'DSNet', 'DogeNet',
     'DyConvMobileNetV2', 'DyConvResNet', 'ODConvMobileNetV2', 'ODConvResNet', 'OpenMMLabBackbone', 'PooledDropout',
     'PooledNorm', 'PyramidVisionTransformer', 'PyramidVisionTransformerV2', 'SwinTransformer', 'TimmBackbone',
-    'TorchvisionBackbone', 'VisionTransformer', 'pretrained_tags'
+    'TorchvisionBackbone', 'VisionTransformer', 'expected_pixels', 'pretrained_tags', 'torchvision_tags'
 ]

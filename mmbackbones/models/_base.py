@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ..weights import extract_state_dict, load_strictly, read_checkpoint
 
-__all__ = ['BaseBackbone', 'choose_arch']
+__all__ = ['BaseBackbone', 'choose_arch', 'choose_weights']
 
 
 def choose_arch(owner: str,
@@ -38,6 +38,20 @@ def choose_arch(owner: str,
     if arch not in settings:
         raise ValueError(f'{owner}: no {name}={arch!r}; choose from {", ".join(repr(key) for key in settings)}')
     return settings[arch]
+
+
+def choose_weights(owner: str, pretrained: Optional[str], init_cfg: Optional[dict]) -> Optional[dict]:
+    """The ``init_cfg`` that ``pretrained`` is short for, or the one that is given.
+
+    Raises:
+        ValueError: both are given.
+    """
+    if pretrained is None:
+        return init_cfg
+    if init_cfg is not None:
+        raise ValueError(f'{owner}: pretrained={pretrained!r} and init_cfg={init_cfg!r} both say where weights come '
+                         "from; give one. pretrained=... is short for dict(type='Pretrained', checkpoint=...)")
+    return dict(type='Pretrained', checkpoint=pretrained)
 
 
 def _resolve_out_indices(owner: str, out_indices: Union[int, Sequence[int]], num_stages: int) -> Tuple[int, ...]:
@@ -211,7 +225,18 @@ class BaseBackbone(BaseModule, metaclass=ABCMeta):
         Raises:
             CheckpointError: the checkpoint cannot be read or does not fit; the weights stay as they were.
         """
-        state_dict = type(self).convert_state_dict(extract_state_dict(read_checkpoint(source), prefix))
+        self.load_converted(type(self).convert_state_dict(extract_state_dict(read_checkpoint(source), prefix)), source)
+
+    def load_converted(self, state_dict: Dict[str, Tensor], source: str) -> None:
+        """Load weights with our names strictly, and say so.
+
+        Args:
+            state_dict: name -> tensor.
+            source: where it comes from, for the messages.
+
+        Raises:
+            CheckpointError: they do not fit; the weights stay as they were.
+        """
         fresh = load_strictly(
             self,
             self.resize_tables(state_dict),

@@ -25,20 +25,21 @@ import torch.nn.functional as F
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from ..layers import keep_sizes
 from ..registry import MODELS
 from ..weights import CheckpointError, extract_state_dict, load_strictly, read_checkpoint
-from ._base import BaseBackbone
+from ._base import BaseBackbone, choose_weights
+from ._chain import STRIDES, group_layers
 
-__all__ = ['TimmBackbone', 'pretrained_tags']
+__all__ = ['TimmBackbone', 'expected_pixels', 'pretrained_tags']
 
 SCHEME = 'timm://'
-STRIDES = (4, 8, 16, 32)
 # timm's extractors that run a network's children one after the other, as this module does
 CHAIN_EXTRACTORS = ('FeatureListNet', 'EfficientNetFeatures', 'MobileNetV3Features')
 # networks that timm taps with hooks, but which are chains too, NASNet one of pairs of maps
 OTHER_CHAINS = ('Xception', 'NASNetALarge')
 # stages that do no more than run their children in order: their blocks are checkpointed and counted one by one
-CHAIN_STAGES = ('ConvNeXtStage', 'SwinTransformerStage', 'DarkStage')
+CHAIN_STAGES = ('ConvNeXtStage', 'SwinTransformerStage', 'DarkStage', 'RegStage')
 # what timm leaves to the caller, by the start of the name: Swin takes images of one size without it, and timm sets the
 # epsilon that FBNet-C was trained with only where it loads the weights itself
 NEEDED_ARGS = {
@@ -67,10 +68,47 @@ def pretrained_tags(model_name: str) -> List[str]:
         model_name: such as ``'resnet50'``; a tag behind a point is ignored.
 
     Returns:
-        list[str]: such as ``'resnet50.a1_in1k'``; with ``timm://`` before it, a ``checkpoint`` of ``init_cfg``.
+        list[str]: such as ``'resnet50.a1_in1k'``, what ``pretrained`` of the backbone may be; with ``timm://`` before
+        it, a ``checkpoint`` of ``init_cfg``.
     """
     timm = _import_timm()
     return timm.list_pretrained(f'{model_name.split(".")[0]}.*')
+
+
+def expected_pixels(name: str) -> Tuple[Tuple[float, ...], Tuple[float, ...]]:
+    """Mean and deviation of the pixels that weights of timm expect: red, green, blue, from 0 to 255.
+
+    Args:
+        name: such as ``'resnet50.a1_in1k'``; without a tag, timm's default one.
+    """
+    config = _import_timm().get_pretrained_cfg(name)
+    return tuple(255 * value for value in config.mean), tuple(255 * value for value in config.std)
+
+
+def _locate(pretrained: str, model_name: str) -> str:
+    """What ``pretrained`` names, as a ``checkpoint`` of ``init_cfg``; nothing is downloaded or opened here.
+
+    Args:
+        pretrained: a tag, with or without the network's name before it, or else a file or an address. What could be a
+            tag must be a file that is there.
+        model_name: the network.
+
+    Raises:
+        ValueError: a tag that timm does not have.
+    """
+    network = model_name.split('.')[0]
+    name = pretrained.removeprefix(SCHEME)
+    names = pretrained_tags(model_name)
+    for known in (name, f'{network}.{name}'):
+        if known in names:
+            return f'{SCHEME}{known}'
+    head, point, _ = name.partition('.')
+    is_tag = not point or _import_timm().is_model(head)
+    if '/' in name or os.path.isfile(name) or not is_tag:
+        return pretrained
+    tags = ', '.join(known.partition('.')[2] for known in names)
+    raise ValueError(f'TimmBackbone: no file {pretrained!r} is here, and timm has no such weights of {network}; it has '
+                     f'{tags or "none"}')
 
 
 def _create(model_name: str, model_args: dict, **kwargs) -> nn.Module:
@@ -122,23 +160,6 @@ def _chain(net: nn.Module) -> List[Tuple[str, nn.Module]]:
     return chain
 
 
-def _blocks(modules: Sequence[nn.Module]) -> nn.Sequential:
-    """Put single layers together with each other or the block behind them: a ReLU alone, in place, is no block."""
-    blocks, loose = [], []
-    for module in modules:
-        if not list(module.children()):
-            loose.append(module)
-            continue
-        if loose and any(list(layer.parameters()) for layer in loose):
-            blocks.append(nn.Sequential(*loose))
-            loose = []
-        blocks.append(nn.Sequential(*loose, module) if loose else module)
-        loose = []
-    if loose:
-        blocks.append(nn.Sequential(*loose))
-    return nn.Sequential(*blocks)
-
-
 class _Map(NamedTuple):
     """Where a map is taken: behind the last module whose name is ``module`` or begins with it."""
     module: str
@@ -170,29 +191,6 @@ def _cut(net: nn.Module, taps: Sequence[_Map], stem_tap: Optional[str]) -> Tuple
     bounds = [0, first, *(position for position, _ in ends)]
     return ([[module for _, module in chain[start:stop]]
              for start, stop in zip(bounds, bounds[1:])], [rectified for _, rectified in ends])
-
-
-def _pad_input(module: nn.Module, inputs: Tuple[Tensor]) -> Tensor:
-    return F.pad(inputs[0], (1, 1, 1, 1))
-
-
-def keep_sizes(net: nn.Module) -> None:
-    """Give convolutions and poolings without padding half their kernel, so that stride s makes ceil(size / s).
-
-    The blocks of Inception-v3 that halve the map pool by a function, which has no padding to set: there the input is
-    padded, with zeros, which win no maximum behind a ReLU.
-    """
-    halving = [module for module in net.modules() if type(module).__name__ in ('InceptionB', 'InceptionD')
-               and type(module).__module__.endswith('.inception_v3')]  # yapf: disable
-    for module in halving:
-        module.register_forward_pre_hook(_pad_input)
-    done = {layer for module in halving for layer in module.modules()}
-    for module in net.modules():
-        if isinstance(module, (nn.Conv2d, nn.MaxPool2d)) and module not in done:
-            kernel, padding = (
-                value if isinstance(value, tuple) else (value, value) for value in (module.kernel_size, module.padding))
-            if padding == (0, 0):
-                module.padding = tuple(side // 2 for side in kernel)
 
 
 class _Plan(NamedTuple):
@@ -249,13 +247,16 @@ class TimmBackbone(BaseBackbone):
         model_name: as ``timm.create_model`` takes it.
         model_args: further arguments of ``timm.create_model``, such as ``dict(drop_path_rate=0.1)``. Defaults to None.
         out_indices, frozen_stages, norm_eval, with_cp: see :class:`BaseBackbone`; stage 0 is the one at stride 4.
+        pretrained: a tag of timm's (``'a1_in1k'`` or ``'resnet50.a1_in1k'``), looked for in the caches of Hugging Face
+            and torch hub and then downloaded, or a file. Short for ``init_cfg``. Defaults to None: initialised as timm
+            does.
         init_cfg: ``dict(type='Pretrained', checkpoint=...)`` takes, besides what other backbones take, checkpoints of
-            timm's whole classifier (``.pth``, ``.safetensors``) and ``timm://resnet50.a1_in1k``, which is looked for in
-            the caches of Hugging Face and torch hub, and then downloaded. Defaults to None: initialised as timm does.
+            timm's whole classifier (``.pth``, ``.safetensors``) and ``timm://resnet50.a1_in1k``.
 
     Raises:
         ImportError: timm is not there.
-        ValueError: timm has no such network, or it has no maps at strides 4, 8 and 16.
+        ValueError: timm has no such network or no such weights, it has no maps at strides 4, 8 and 16, or both
+            ``pretrained`` and ``init_cfg`` are given.
     """
     stem_names = ('stem', )
     convert_state_dict = staticmethod(dict)
@@ -267,13 +268,17 @@ class TimmBackbone(BaseBackbone):
                  frozen_stages: int = -1,
                  norm_eval: bool = False,
                  with_cp: bool = False,
+                 pretrained: Optional[str] = None,
                  init_cfg: Optional[dict] = None):
         model_args = dict(model_args or {})
         refused = sorted(set(OWN_ARGS) & set(model_args))
         if refused:
             raise ValueError(f'TimmBackbone: model_args has {", ".join(refused)}; the backbone decides that '
-                             'itself. For outputs there is out_indices, for weights init_cfg')
+                             'itself. For outputs there is out_indices, for weights pretrained')
+        init_cfg = choose_weights(type(self).__name__, pretrained, init_cfg)
         plan = self._make_plan(model_name, model_args)
+        if pretrained is not None:
+            init_cfg['checkpoint'] = _locate(pretrained, model_name)
         super().__init__(len(plan.maps), out_indices, frozen_stages, norm_eval, with_cp, init_cfg)
         self.model_name, self.model_args = model_name, model_args
         self._build(_create(model_name, model_args), plan)
@@ -283,9 +288,9 @@ class TimmBackbone(BaseBackbone):
         self.plan = plan
         timm_names = {module: name for name, module in net.named_modules()}
         (stem, *stages), self.rectified = _cut(net, plan.maps, plan.stem_tap)
-        self.stem = _blocks(stem)
+        self.stem = group_layers(stem)
         for modules, each in zip(stages[:self.num_built_stages], plan.maps):
-            self.add_stage(_blocks(modules), each.channels, each.stride)
+            self.add_stage(group_layers(modules), each.channels, each.stride)
         if plan.adds_padding:
             keep_sizes(self)
         ours = {timm_names[module]: name for name, module in self.named_modules() if module in timm_names}
@@ -436,4 +441,4 @@ def _read_timm(name: str, model_name: str) -> dict:
         raise CheckpointError(
             f'the weights {SCHEME}{name} are neither in the cache of this machine nor to be had from '
             f'{" or ".join(places)} ({type(error).__name__}). Download the file where there is a network, and give its '
-            "path: init_cfg=dict(type='Pretrained', checkpoint='model.safetensors')") from error
+            "path: pretrained='model.safetensors'") from error

@@ -1,0 +1,123 @@
+"""Which backbones are put into which detectors, and what each pair must do: swap, fit, train a step, infer."""
+import torch
+from cases import ROWS
+from mmengine.logging import MessageHub
+from mmengine.model import revert_sync_batchnorm
+from mmengine.structures import PixelData
+from test_configs import build, images, scope_of
+
+from mmbackbones.check import check_config
+from mmbackbones.swap import load_config, swap_backbone
+
+# every family meets these
+COMMON = {
+    'Faster R-CNN': 'faster_rcnn/faster-rcnn_r50_fpn_1x_coco',
+    'Mask R-CNN': 'mask_rcnn/mask-rcnn_r50_fpn_1x_coco',
+    'RetinaNet': 'retinanet/retinanet_r50_fpn_1x_coco',
+    'YOLOv3': 'yolo/yolov3_d53_8xb8-ms-608-273e_coco',
+}
+
+# BACKBONES meet these: other necks, heads and assigners
+DETECTORS = {
+    'Cascade R-CNN': 'cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco',
+    'FCOS': 'fcos/fcos_r50-caffe_fpn_gn-head_1x_coco',
+    'ATSS': 'atss/atss_r50_fpn_1x_coco',
+    'GFL': 'gfl/gfl_r50_fpn_1x_coco',
+    'VFNet': 'vfnet/vfnet_r50_fpn_1x_coco',
+    'TOOD': 'tood/tood_r50_fpn_1x_coco',
+    'PAA': 'paa/paa_r50_fpn_1x_coco',
+    'RepPoints': 'reppoints/reppoints-moment_r50_fpn_1x_coco',
+    'Sparse R-CNN': 'sparse_rcnn/sparse-rcnn_r50_fpn_1x_coco',
+    'QueryInst': 'queryinst/queryinst_r50_fpn_1x_coco',
+    'Deformable DETR': 'deformable_detr/deformable-detr_r50_16xb2-50e_coco',
+    'DINO': 'dino/dino-4scale_r50_8xb2-12e_coco',
+    'Conditional DETR': 'conditional_detr/conditional-detr_r50_8xb2-50e_coco',
+    'Mask2Former': 'mask2former/mask2former_r50_8xb2-lsj-50e_coco',
+    'SOLOv2': 'solov2/solov2_r50_fpn_1x_coco',
+    'CondInst': 'condinst/condinst_r50_fpn_ms-poly-90k_coco_instance',
+    'HTC': 'htc/htc_r50_fpn_1x_coco',
+    'PointRend': 'point_rend/point-rend_r50-caffe_fpn_ms-1x_coco',
+    'RTMDet': 'rtmdet/rtmdet_tiny_8xb32-300e_coco',
+    'YOLOX': 'yolox/yolox_tiny_8xb8-300e_coco',
+    'SSD': 'ssd/ssd300_coco',
+    'CenterNet': 'centernet/centernet_r18_8xb16-crop512-140e_coco',
+    'Faster R-CNN, PAFPN': 'pafpn/faster-rcnn_r50_pafpn_1x_coco',
+    'RetinaNet, NAS-FPN': 'nas_fpn/retinanet_r50_nasfpn_crop640-50e_coco',
+    'ATSS, DyHead': 'dyhead/atss_r50_fpn_dyhead_1x_coco',
+    'Libra R-CNN': 'libra_rcnn/libra-faster-rcnn_r50_fpn_1x_coco',
+    'Faster R-CNN, CARAFE': 'carafe/faster-rcnn_r50_fpn-carafe_1x_coco',
+    'Faster R-CNN, C4': 'faster_rcnn/faster-rcnn_r50-caffe-c4_ms-1x_coco',
+}
+BACKBONES = ('swin_t', 'odconv_r50', 'pvt_s', 'dogenet26', 'mobilenetv3_large_100')
+
+# pixels, where 128 are too few: SSD's last map is one position of the whole image; DINO picks 900 positions
+SIZES = {'SSD': 300, 'DINO': 256}
+
+# what is not asked to infer, because it does not with MMDetection's own backbone either
+NO_INFERENCE = {
+    'SSD': "MMDetection's `SSDHead` lacks the `loss_cls` that its own inference reads",
+    'QueryInst': 'untrained, its boxes lie beyond the image, and MMDetection cannot paste masks there on the CPU',
+}
+
+
+def smallest_of_each_family() -> tuple:
+    """The cheapest row of each family of the catalogue."""
+    rows = sorted(ROWS.values(), key=lambda row: row.macs / row.input_size**2)
+    smallest = {}
+    for row in rows:
+        smallest.setdefault(row.family, row.name)
+    return tuple(name for name in ROWS if name in smallest.values())
+
+
+def reduce_boxes(node, key: str = '') -> None:
+    """Fewer proposals and samples, for speed; the shapes stay."""
+    if isinstance(node, dict):
+        for name, most in (('max_per_img', 50), ('nms_pre', 200)):
+            if key in ('rpn', 'rpn_proposal') and isinstance(node.get(name), int):
+                node[name] = min(node[name], most)
+        if node.get('type') == 'RandomSampler':
+            node['num'] = min(node['num'], 32)
+        if node.get('batch_augments'):  # Mask2Former pads every image to 1024 pixels
+            node['batch_augments'] = None
+    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, (list, tuple)) else ()
+    for name, child in items:
+        reduce_boxes(child, name)
+
+
+def train_and_infer(detector: str, name: str) -> float:
+    """Put a backbone into a detector; follow it on the meta device, train one step, infer. Raises where that fails.
+
+    Args:
+        detector: a key of :data:`COMMON` or :data:`DETECTORS`.
+        name: of a catalogue row.
+
+    Returns:
+        float: millions of parameters of the model.
+    """
+    torch.manual_seed(0)
+    config = {**COMMON, **DETECTORS}[detector]
+    cfg, _ = swap_backbone(load_config(f'mmdet::{config}.py'), name)
+    assert check_config(cfg) == []
+    reduce_boxes(cfg.model)
+    size = SIZES.get(detector, 128)
+    data = images(cfg, size)
+    for sample in data['data_samples']:
+        if detector == 'RTMDet':
+            del sample.gt_instances.masks  # it takes them for bitmaps, not for MMDetection's masks
+        sample.gt_sem_seg = PixelData(sem_seg=torch.zeros(1, size, size, dtype=torch.long))  # HTC's third task
+    MessageHub.get_current_instance().update_info('epoch', 0)  # which TOOD asks for; a training loop tells it
+    with scope_of(cfg):
+        model = revert_sync_batchnorm(build(cfg)).train()  # synchronised ones need a GPU
+        for part, module in model.named_children():
+            if part != 'backbone' and hasattr(module, 'init_weights'):
+                module.init_weights()  # YOLOv3's head overflows without it
+        loss, _ = model.parse_losses(model(**model.data_preprocessor(data, True), mode='loss'))
+        assert loss.isfinite(), f'the loss is {loss.item()}'
+        loss.backward()
+        idle = [key for key, value in model.backbone.named_parameters() if value.requires_grad and value.grad is None]
+        assert not idle, f'no gradient in the backbone: {idle[:3]}'
+        if detector not in NO_INFERENCE:
+            model.eval()
+            with torch.no_grad():
+                assert len(model.test_step(images(cfg, size))) == 2
+    return sum(parameter.numel() for parameter in model.parameters()) / 1e6
