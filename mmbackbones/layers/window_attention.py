@@ -172,7 +172,9 @@ def _to_map(x: Tensor, size: Tuple[int, int], window: Tuple[int, int], shift: Tu
     x = _merge(x, padded_size(size, window), window)
     if any(shift):
         x = x.roll(shift, (1, 2))
-    return x[:, :size[0], :size[1]].contiguous()
+    x = x[:, :size[0], :size[1]]
+    # whether it is contiguous depends on the size: a compiler that has to find out compiles anew
+    return x.clone(memory_format=torch.contiguous_format) if torch.compiler.is_compiling() else x.contiguous()
 
 
 def window_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, mask: Optional[Tensor] = None) -> Tensor:
