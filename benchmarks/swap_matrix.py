@@ -19,6 +19,8 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from mmbackbones.swap import SwapError
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'tests'))
 import matrix  # noqa: E402
 
@@ -28,7 +30,9 @@ Millions of parameters of each model that `mmbackbones swap` made, that fits on 
 images of noise with a finite loss and a gradient in every trained parameter of the backbone, and inferred. Not asked to
 infer are, with any backbone:
 
-""" + '\n'.join(f'- {detector}: {reason}' for detector, reason in matrix.NO_INFERENCE.items()) + '\n'
+""" + '\n'.join(f'- {detector}: {reason}' for detector, reason in matrix.NO_INFERENCE.items())
+HEAD += '\n\nRefused, with a message that says so:\n\n' + '\n'.join(f'- {said}'
+                                                                    for said in matrix.REFUSED.values()) + '\n'
 
 
 class Tables:
@@ -52,6 +56,10 @@ class Tables:
                 detector, name = pair_of(row, column)
                 try:
                     cells.append(f'{matrix.train_and_infer(detector, name):.1f}')
+                except SwapError:
+                    cells.append('refused')
+                    if (detector, name) not in matrix.REFUSED:
+                        self.failures.append(f'{detector} refuses {name}:\n{traceback.format_exc()}')
                 except Exception:  # each pair gets its turn
                     cells.append('fails')
                     self.failures.append(f'{detector} on {name}:\n{traceback.format_exc()}')

@@ -286,6 +286,8 @@ def check_fit(cfg: Config) -> Fit:
         cfg: config of a detector or classifier, or of a tracker or a teacher with a student, which have a detector
             inside; it is not changed. A model without any backbone is only built.
     """
+    if not cfg.get('model'):
+        return Fit(None, None, ['the config has no model: it is a part for others to inherit'])
     root = find_root(cfg)
     if root and root != ('model', ):
         inner = Config(dict(model=cfg.model[root[1]], default_scope=cfg.get('default_scope', 'mmengine')))

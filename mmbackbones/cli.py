@@ -124,10 +124,10 @@ def _published_weights(row: Backbone) -> List[str]:
 
 
 def _find_row(name: str) -> Backbone:
-    """A row of the catalogue, or one made for ``timm:NAME``, which takes seconds."""
-    if not name.startswith('timm:'):
+    """A row of the catalogue, or one made for ``timm:NAME`` or ``torchvision:NAME``, which takes seconds."""
+    if ':' not in name:
         return find_backbone(name)
-    from .timm_row import find_row
+    from .library_row import find_row
     return find_row(name)
 
 
@@ -166,7 +166,11 @@ def show_info(args) -> None:
         print(f'\n{row.name} is {NOT_YET} there: no config can build it.')
         return
     print(f'\nin a detector config:\n\n{_snippet(row)}', flush=True)
-    weights = _published_weights(row)
+    try:
+        weights = _published_weights(row)
+    except ImportError as error:
+        print(f'\npublished weights: {error}')
+        return
     if weights:
         print('\npublished weights, one of these in the backbone:\n')
         print('\n'.join(_pretrained(row, name) for name in weights))

@@ -43,18 +43,21 @@ def load_config(name: str) -> Config:
 
     Raises:
         FileNotFoundError: there is none; it lists the nearest ones.
-        SwapError: it is written in MMEngine's new style, which no file can inherit by name, or what it inherits itself
-            is not there.
+        SwapError: it is no Python, it is written in MMEngine's new style, which no file can inherit by name, or what it
+            inherits itself is not there.
     """
     package, _, inner = name.rpartition('::')
     path = package_configs(package) / inner if package else Path(name)
     if not path.is_file():
         raise _missing(name, package, inner, path)
-    if Config._is_lazy_import(str(path)):
-        raise SwapError(f"{name} is in MMEngine's new style, which no config can inherit by name; take the one under "
-                        f'.mim/configs, as mmdet::FOLDER/FILE.py')
     try:
+        if Config._is_lazy_import(str(path)):
+            raise SwapError(
+                f"{name} is in MMEngine's new style, which no config can inherit by name; take the one under "
+                f'.mim/configs, as mmdet::FOLDER/FILE.py')
         return Config.fromfile(path)
+    except SyntaxError as error:
+        raise SwapError(f'{name} is no valid Python: {error}') from error
     except (FileNotFoundError, RuntimeError) as error:  # not there, or of MMEngine's new style
         raise SwapError(f'{name} inherits what MMEngine cannot read: {error}') from error
 

@@ -67,13 +67,14 @@ _VIT = Recipe(
     drop_path_rate=dict(base=0.1, large=0.4, huge=0.5),
     layer_decay_rate=dict(base=0.7, large=0.8, huge=0.9))
 
-# facebookresearch/ConvNeXt, object_detection; its decay goes by groups of three blocks (0.95 for T, 0.7 for S), and the
-# rates here, by blocks, give the stem the same share of the learning rate
+# facebookresearch/ConvNeXt, object_detection; its decay goes by groups of three blocks (0.95 for T, 0.8 for B, 0.7 for
+# S and L), and the rates here, by blocks, give the stem the same share of the learning rate. S and B trained with twice
+# this rate
 _CONVNEXT = Recipe(
     "ConvNeXt's detectors (facebookresearch/ConvNeXt)",
     undecayed=('gamma', ),
     drop_path_rate=dict(tiny=0.4, small=0.6, base=0.7, large=0.7),
-    layer_decay_rate=dict(tiny=0.98, small=0.88, base=0.88, large=0.88))
+    layer_decay_rate=dict(tiny=0.98, small=0.88, base=0.925, large=0.88))
 
 _LIKE_SWIN = "Swin's detectors, as its authors have released none"
 
@@ -87,7 +88,6 @@ RECIPES: Dict[str, Tuple[Recipe, Recipe]] = {
     'ConvNeXt': (_CONVNEXT, _CONVNEXT),
     'ConvNeXtV2': (_CONVNEXT._replace(
         source="ConvNeXt's detectors, as the authors of V2 have released none", undecayed=('gamma', 'grn')), ) * 2,
-    'ConvNeXtV2': (_CONVNEXT, _CONVNEXT),
     'DSNet': (Recipe(_LIKE_SWIN, pretrained=_KEPT_STATISTICS), ) * 2,
     'Conv2Former':
     (Recipe(_LIKE_SWIN, drop_path_rate=dict(nano=0.1, tiny=0.2, small=0.3, base=0.3), pretrained=_KEPT_STATISTICS), ) *

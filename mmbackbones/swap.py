@@ -17,10 +17,10 @@ from .catalogue import Backbone, load_catalogue
 from .check import Fit, check_fit, find_root, first_neck
 from .config_files import default_output, inherited_name, load_config, write_config
 from .follow import build, model_class, parameters_of
+from .library_row import find_row
 from .pixels import swap_statistics
 from .plan import Change, Plan, SwapError, get, nodes
 from .recipes import CLASSIFIERS, RECIPES, Recipe, find_recipe
-from .timm_row import find_row
 
 __all__ = ['Change', 'SwapError', 'default_output', 'load_config', 'swap_backbone', 'swap_file']
 
@@ -255,12 +255,11 @@ def _variant(row: Backbone, rates: Dict[str, float]) -> Optional[float]:
 def _is_own_recipe(plan: Plan, backbone: dict) -> bool:
     """Whether a config trains with AdamW for the sake of the backbone that it had, and not of the detector."""
     kind = str(backbone.get('type')).rpartition('.')[2]
-    special = {
-        row.config['type'].rpartition('.')[2]
-        for row in load_catalogue() if row.config and row.implementation == 'native' and row.family in RECIPES
-    } | {'ConvNeXt'}
+    special = {('ConvNeXt', None)} | {(row.config['type'].rpartition('.')[2], row.config.get('model_name'))
+                                      for row in load_catalogue() if row.config and row.family in RECIPES}
     keys = get(plan.cfg._cfg_dict, ('optim_wrapper', 'paramwise_cfg', 'custom_keys')) or {}
-    return kind in special and not any('lr_mult' in value for key, value in keys.items() if key.startswith('backbone'))
+    return (kind, backbone.get('model_name')) in special and not any(
+        'lr_mult' in value for key, value in keys.items() if key.startswith('backbone'))
 
 
 def _swap_recipe(plan: Plan, row: Backbone, old: dict) -> None:
@@ -279,9 +278,9 @@ def _swap_recipe(plan: Plan, row: Backbone, old: dict) -> None:
         plan.keep(key, 'the config trains with no optimizer, so there is no recipe to change')
         return
     if recipe is None:
-        plan.keep(
-            key, f'stays {optimizer.type}: {row.family} has no recipe of its own for detectors, and networks of '
-            f'convolutions train well with those of the detectors')
+        whose = 'the backbone before, so another config of this model suits better' if _is_own_recipe(
+            plan, old) and optimizer.type == 'AdamW' else 'the config'
+        plan.keep(key, f'stays {optimizer.type}, as {row.family} has no recipe of its own; it is that of {whose}')
         return
     if optimizer.type == 'AdamW' and not _is_own_recipe(plan, old):
         plan.keep(key, f'stays as it is: {plan.model.type} itself trains with AdamW, and its rates are for its heads')
@@ -305,6 +304,9 @@ def _swap_recipe(plan: Plan, row: Backbone, old: dict) -> None:
         plan.set_model(('backbone', *path), drop, f'as in {recipe.source}')
     schedule = cfg.get('param_scheduler')
     for index, step in enumerate(schedule if isinstance(schedule, (list, tuple)) else ()):
+        if step.get('eta_min') and optimizer.get('lr'):
+            plan.set(('param_scheduler', index, 'eta_min'), float(f'{step.eta_min * rate / optimizer.lr:.6g}'),
+                     'the same share of the learning rate as before')
         if not classifier and step.get('type') == 'LinearLR' and not step.get('by_epoch', True) \
                 and step.get('end', 0) < recipe.warmup:
             plan.set(('param_scheduler', index, 'end'), recipe.warmup, f'a longer warm-up, as in {recipe.source}')
@@ -415,6 +417,11 @@ def _change_model(plan: Plan, row: Backbone) -> None:
     freezing = {key: old[key] for key, off in (('frozen_stages', -1), ('norm_eval', False)) if old.get(key, off) != off}
     if freezing and network.has_batch_norm and plan.root == ('model', ) and not classifier:
         plan.set(('pretrained_backbone', ), freezing, 'frozen only where --backbone-weights gives weights')
+    published = f'; `mmbackbones info {row.name}` names those that are published' \
+        if row.implementation in ('timm', 'torchvision') else ''
+    plan.keep(
+        'model.backbone', 'starts from random weights without --backbone-weights FILE or, in the backbone, init_cfg'
+        f'{" or pretrained" if published else ""}{published}')
     swap_statistics(plan, row)
     after = check_fit(plan.cfg)
     if after.problems:
@@ -427,12 +434,12 @@ def _change_model(plan: Plan, row: Backbone) -> None:
 
 
 def swap_backbone(cfg: Config, name: str, recipe: bool = False) -> Tuple[Config, List[Change]]:
-    """Put a backbone of the catalogue, or of timm, into a config, and change what must change with it.
+    """Put a backbone of the catalogue, timm or torchvision into a config, and change what must change with it.
 
     Args:
         cfg: a detector of MMDetection or a classifier of MMPretrain; it is not changed. Of a tracker, or a teacher with
             a student, the detector inside takes the backbone.
-        name: as in ``mmbackbones list``, or ``timm:NAME`` for any other network of timm.
+        name: as in ``mmbackbones list``, or ``timm:NAME`` or ``torchvision:NAME`` for any other of theirs.
         recipe: train as the backbone's authors do, too.
 
     Returns:
@@ -451,7 +458,7 @@ def swap_file(config: str,
               output: Optional[str] = None,
               recipe: bool = False,
               force: bool = False) -> Tuple[Path, List[Change]]:
-    """Write a short config that inherits from another one and has a backbone of the catalogue, or of timm.
+    """Write a short config that inherits from another one and has a backbone of the catalogue, timm or torchvision.
 
     Args:
         config: path, or name such as ``mmdet::retinanet/retinanet_r50_fpn_1x_coco.py``.

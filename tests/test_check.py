@@ -155,3 +155,12 @@ def test_the_command_tells_what_fits_and_training_stops_before_data(tmp_path, ca
         launch.train([str(path), '--work-dir', str(tmp_path / 'work')])
     assert 'set model.neck.in_channels=[256, 512, 1024, 2048]' in str(stopped.value)
     assert not (tmp_path / 'work').exists()
+
+
+@pytest.mark.parametrize('text, said', [('model = dict(', 'is no valid Python'), ("_base_ = []\n", 'has no model')])
+def test_a_file_that_is_no_config_of_a_model_is_refused_in_one_line(text, said, tmp_path, capsys):
+    path = tmp_path / 'config.py'
+    path.write_text(text)
+    assert main(['check', str(path)]) == 1
+    error = capsys.readouterr().err
+    assert said in error and len(error.strip().splitlines()) == 1

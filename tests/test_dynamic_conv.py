@@ -5,9 +5,11 @@ import pytest
 import torch
 from mmcv.cnn import ConvModule
 from mmengine.registry import MODELS, DefaultScope
+from mmengine.utils import to_2tuple
 from reference.dynamic_conv import dynamic_conv2d as reference
 
-from mmbackbones.layers import Attentions, CondConv2d, DyConv2d, ODConv2d, dynamic_conv2d
+from mmbackbones.layers import Attentions, CondConv2d, DyConv2d, ODConv2d, dynamic_conv2d, dynamic_cost, dynamic_forms
+from mmbackbones.layers.dynamic_forms import Geometry
 
 # in, out, kernel, stride, padding, dilation, groups, kernel_num
 SHAPES = {
@@ -21,6 +23,8 @@ SHAPES = {
     'grouped': (8, 12, (3, 3), 1, 1, 1, 4, 2),
     'depth-wise': (6, 6, (3, 3), 2, 1, 1, 6, 4),
 }
+PRESENT = (('channel', 'filter', 'spatial', 'kernel'), ('channel', 'filter'), ('filter', 'spatial'),
+           ('channel', 'kernel'), ('filter', ), ('spatial', ), ('kernel', ), ())
 LAYERS = {'ODConv2d': ODConv2d, 'CondConv2d': CondConv2d, 'DyConv2d': DyConv2d}
 
 
@@ -28,39 +32,114 @@ def draw(shape, generator):
     return torch.randn(shape, generator=generator, dtype=torch.float64, requires_grad=True)
 
 
-@pytest.mark.parametrize('case', SHAPES)
-@pytest.mark.parametrize('present', ['all', 'channel', 'filter', 'spatial', 'kernel', 'none'])
-def test_values_and_gradients_are_those_of_the_formula(case, present):
+def draw_arguments(case, present, batch=3):
+    """Arguments of ``dynamic_conv2d`` in float64, and those of them that get a gradient."""
     in_channels, out_channels, kernel_size, stride, padding, dilation, groups, kernel_num = SHAPES[case]
-    if present != 'all' and present != 'kernel':
+    if 'kernel' not in present:
         kernel_num = 1  # several kernels need an attention to mix them
     generator = torch.Generator().manual_seed(0)
-    shapes = dict(channel=(2, in_channels), filter=(2, out_channels), spatial=(2, *kernel_size), kernel=(2, kernel_num))
+    shapes = dict(
+        channel=(batch, in_channels),
+        filter=(batch, out_channels),
+        spatial=(batch, *kernel_size),
+        kernel=(batch, kernel_num))
     attentions = Attentions(**{
-        name: draw(shape, generator) if present in ('all', name) else None
+        name: draw(shape, generator) if name in present else None
         for name, shape in shapes.items()
     })
-    x = draw((2, in_channels, 7, 9), generator)
+    x = draw((batch, in_channels, 7, 9), generator)
     weight = draw((kernel_num, out_channels, in_channels // groups, *kernel_size), generator)
     bias = draw((kernel_num, out_channels), generator)
     leaves = [x, weight, bias, *(factor for factor in attentions if factor is not None)]
-
-    results = []
-    for function in (dynamic_conv2d, reference):
-        y = function(x, weight, attentions, bias, stride, padding, dilation, groups)
-        gradients = torch.autograd.grad(y.square().sum(), leaves)
-        results.append((y, *gradients))
-    for ours, theirs in zip(*results):
-        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
+    return (x, weight, attentions, bias, stride, padding, dilation, groups), leaves
 
 
-def test_gradcheck():
+def forms_of(arguments):
+    _, weight, attentions, _, stride, padding, dilation, groups = arguments
+    geometry = Geometry(to_2tuple(stride), to_2tuple(padding), to_2tuple(dilation), groups)
+    return dynamic_cost.possible_forms(weight.shape, attentions.present, geometry)
+
+
+@pytest.mark.parametrize('case', SHAPES)
+@pytest.mark.parametrize('present', PRESENT, ids=' '.join)
+def test_every_form_has_the_values_and_gradients_of_the_formula(case, present, monkeypatch):
+    # blocks of one sample and four channels: what a large layer is cut into
+    monkeypatch.setattr(dynamic_forms, 'BLOCK_BYTES', 1000)
+    monkeypatch.setattr(dynamic_forms, 'MIN_BLOCK_CHANNELS', 4)
+    arguments, leaves = draw_arguments(case, present)
+    expected = reference(*arguments)
+    expected = (expected, *torch.autograd.grad(expected.square().sum(), leaves))
+    for form in (None, *forms_of(arguments)):
+        for memory_format in (torch.contiguous_format, torch.channels_last):
+            y = dynamic_conv2d(arguments[0].to(memory_format=memory_format), *arguments[1:], form=form)
+            for ours, theirs in zip((y, *torch.autograd.grad(y.square().sum(), leaves)), expected):
+                torch.testing.assert_close(
+                    ours, theirs, rtol=1e-10, atol=1e-10, msg=lambda text: f'{form}, {memory_format}: {text}')
+
+
+@pytest.mark.parametrize('form', [name for name in dynamic_cost.NAMES if name != 'shared'])
+def test_gradients_of_single_arguments(form):
+    """As a frozen layer or an attention without gradient asks for them."""
+    case = '3x3, strided, 2 kernels' if form.startswith('product') else 'grouped'
+    arguments, leaves = draw_arguments(case, ('channel', 'filter', 'spatial', 'kernel'))
+    expected = torch.autograd.grad(reference(*arguments).square().sum(), leaves)
+    for leaf, gradient in zip(leaves, expected):
+        for other in leaves:
+            other.requires_grad_(other is leaf)
+        y = dynamic_conv2d(*arguments, form=form)
+        torch.testing.assert_close(*torch.autograd.grad(y.square().sum(), leaf), gradient, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize('form', [name for name in dynamic_cost.NAMES if 'product' not in name and name != 'shared'])
+def test_gradcheck(form):
     generator = torch.Generator().manual_seed(0)
     attentions = [draw(shape, generator) for shape in ((2, 4), (2, 2), (2, 3, 3), (2, 2))]
     x, weight = draw((2, 4, 4, 4), generator), draw((2, 2, 2, 3, 3), generator)
     assert torch.autograd.gradcheck(
-        lambda x, weight, *factors: dynamic_conv2d(x, weight, Attentions(*factors), None, 1, 1, 1, 2),
+        lambda x, weight, *factors: dynamic_conv2d(x, weight, Attentions(*factors), None, 1, 1, 1, 2, form=form),
         (x, weight, *attentions))
+
+
+@pytest.mark.parametrize('form', ['samples', 'samples-folded', 'product-folded', 'shifts'])
+def test_nothing_but_the_arguments_is_saved_for_the_backward_pass(form):
+    arguments, leaves = draw_arguments('pointwise', ('channel', ))
+    saved = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: saved.append(tensor) or tensor, lambda tensor: tensor):
+        y = dynamic_conv2d(*arguments, form=form)
+    assert max(tensor.numel() for tensor in saved) <= max(leaf.numel() for leaf in leaves)
+    assert all(tensor.data_ptr() != y.data_ptr() for tensor in saved)
+
+
+@pytest.mark.parametrize('form', dynamic_cost.NAMES)
+def test_autocast_reaches_every_form(form):
+    arguments, leaves = draw_arguments('pointwise', ('channel', 'filter'))
+    single = [tensor.detach().float().requires_grad_() for tensor in leaves]
+    x, weight, _, *factors = single
+    y = dynamic_conv2d(x, weight, Attentions(*factors), form=form)
+    with torch.autocast('cpu', torch.bfloat16):
+        low = dynamic_conv2d(x, weight, Attentions(*factors), form=form)
+    torch.testing.assert_close(low.float(), y, rtol=0.05, atol=0.1)
+    for ours, theirs in zip(*(torch.autograd.grad(z.float().sum(), (x, weight, *factors)) for z in (low, y))):
+        assert ours.dtype == torch.float32
+        torch.testing.assert_close(ours, theirs, rtol=0.05, atol=0.05 * theirs.abs().max().item())
+
+
+def test_a_form_that_cannot_compute_a_convolution_is_named_with_those_that_can():
+    arguments, _ = draw_arguments('3x3', ('spatial', ))
+    with pytest.raises(ValueError, match="form='fastest' is unknown; choose from grouped, grouped-folded, product"):
+        dynamic_conv2d(*arguments, form='fastest')
+    with pytest.raises(ValueError, match="form='shared' cannot compute this convolution; choose from grouped"):
+        dynamic_conv2d(*arguments, form='shared')
+
+
+def test_off_the_cpu_and_in_graphs_the_form_does_not_depend_on_sizes():
+    """Counted operations and compiled graphs are those of the paper's form."""
+    geometry = Geometry((1, 1), (1, 1), (1, 1), 1)
+    for size in (1, 1000):
+        x, weight = torch.empty(size, 64, 56, 56, device='meta'), torch.empty(4, 64, 64, 3, 3, device='meta')
+        attentions = Attentions(kernel=torch.empty(size, 4, device='meta'))
+        assert dynamic_cost.choose_form(x, weight, attentions, geometry) == 'grouped'
+        assert dynamic_cost.choose_form(x, weight[:1], Attentions(), geometry) == 'shared'
 
 
 @pytest.mark.parametrize('case', SHAPES)

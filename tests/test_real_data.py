@@ -41,7 +41,9 @@ train_cfg = dict(max_epochs=3, val_interval=10)
 optim_wrapper = dict(optimizer=dict(_delete_=True, type='AdamW', lr=3e-4), clip_grad=dict(max_norm=10))
 param_scheduler = [dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=5)]
 default_hooks = dict(logger=dict(interval=1))
+# norm_eval: from random weights, batch norms over two images amplify the last bit of float32 into another run
 model = dict(
+    backbone=dict(norm_eval=True),
     train_cfg=dict(rpn_proposal=dict(nms_pre=300, max_per_img=100), rcnn=dict(sampler=dict(num=64))),
     test_cfg=dict(rpn=dict(nms_pre=300, max_per_img=100), rcnn=dict(max_per_img=20)))
 """

@@ -277,7 +277,8 @@ def test_published_weights_come_from_the_caches_or_the_error_says_what_to_do(cla
 
 @pytest.mark.parametrize('arguments, error, message', [
     (dict(model_name='resnet19'), ValueError, "timm .* has no network 'resnet19'"),
-    (dict(model_name='vit_tiny_patch16_224'), ValueError, 'TimmBackbone: vit_tiny_patch16_224 .* there is nothing to'),
+    (dict(model_name='vit_tiny_patch16_224'), ValueError, 'stride 16 alone.*`mmbackbones list --family vit`'),
+    (dict(model_name='hrnet_w18_small'), ValueError, 'TimmBackbone: hrnet_w18_small .* there is nothing to'),
     (dict(model_name='levit_128s'), ValueError, 'TimmBackbone: levit_128s'),
     (dict(model_name='coatnet_0_224'), ValueError, 'coatnet_0_224 works at one image size only'),
     (dict(model_name='resnet18', model_args=dict(num_classes=3)), ValueError, 'model_args has num_classes; the backbo'),

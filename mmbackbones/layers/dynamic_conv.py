@@ -18,6 +18,9 @@ from mmengine.utils import to_2tuple
 from torch import Tensor
 
 from ..registry import MODELS
+from .dynamic_cost import check_form, choose_form
+from .dynamic_forms import FORMS, Geometry
+from .map_mean import mean_of_map
 
 __all__ = ['Attentions', 'CondConv2d', 'DyConv2d', 'DynamicConv2d', 'ODConv2d', 'add_temperatures', 'dynamic_conv2d']
 
@@ -36,6 +39,11 @@ class Attentions(NamedTuple):
     spatial: Optional[Tensor] = None
     kernel: Optional[Tensor] = None
 
+    @property
+    def present(self) -> Tuple[str, ...]:
+        """Names of those that are not None."""
+        return tuple(name for name, factor in zip(self._fields, self) if factor is not None)
+
 
 def dynamic_conv2d(x: Tensor,
                    weight: Tensor,
@@ -44,14 +52,26 @@ def dynamic_conv2d(x: Tensor,
                    stride: Union[int, Tuple[int, int]] = 1,
                    padding: Union[int, Tuple[int, int]] = 0,
                    dilation: Union[int, Tuple[int, int]] = 1,
-                   groups: int = 1) -> Tensor:
+                   groups: int = 1,
+                   form: Optional[str] = None) -> Tensor:
     r"""Convolve every sample with its own mixture of kernels (ODConv, equation 2).
 
     .. math:: y = \Big(\sum_i \alpha_{wi} \odot \alpha_{f} \odot \alpha_{c} \odot \alpha_{s} \odot W_i\Big) * x
 
-    Channel and filter attention are applied to the features: equal by linearity, and no kernel is built for them.
-    Where neither spatial nor kernel attention is left, all samples share one ordinary convolution; otherwise each
-    sample's kernel is assembled and the batch becomes the groups of one grouped convolution.
+    The same result can be computed in several forms. Which one is fastest depends on the layer and on the machine:
+
+    - ``'shared'``: all samples share one ordinary convolution, between scaled inputs and scaled outputs. Only without
+      spatial and kernel attention.
+    - ``'grouped'``: each sample's kernel is assembled, and the batch becomes the groups of one convolution.
+    - ``'samples'``: each sample's kernel is assembled and convolves alone.
+    - ``'product'``: each sample's kernel is assembled and multiplied with the map, or with its shifted copies, which
+      are scaled by spatial and channel attention. Not with groups.
+    - ``'shifts'``: no kernel is assembled; the shifted inputs, scaled by the attentions, pass one shared 1x1
+      convolution.
+
+    Channel and filter attention scale the features, which is equal by linearity, or, with ``'-folded'`` after the name
+    of one of the three that assemble kernels, the kernels. ``'shifts'`` has the channel attention in the shifts.
+    Second derivatives have ``'shared'`` and ``'grouped'`` alone.
 
     Args:
         x: ``(N, C_in, H, W)``.
@@ -59,33 +79,39 @@ def dynamic_conv2d(x: Tensor,
         attentions: the factors; without a kernel attention K must be 1.
         bias: ``(K, C_out)``, mixed by the kernel attention like the kernels. Defaults to None.
         stride, padding, dilation, groups: as in :func:`torch.nn.functional.conv2d`.
+        form: Defaults to None: :func:`choose_form` estimates which one is fastest.
 
     Returns:
         Tensor: ``(N, C_out, H', W')``.
+
+    Raises:
+        ValueError: an unknown form, or one that cannot compute this.
     """
-    channel, filter_, spatial, kernel = attentions
-    batch, in_channels = x.shape[:2]
-    out_channels = weight.shape[1]
-    if channel is not None:
-        x = x * channel[:, :, None, None]
-
-    if spatial is None and kernel is None:
-        y = F.conv2d(x, weight[0], None, stride, padding, dilation, groups)
+    geometry = Geometry(to_2tuple(stride), to_2tuple(padding), to_2tuple(dilation), groups)
+    if form is None:
+        form = choose_form(x, weight, attentions, geometry)
     else:
-        if kernel is None:
-            weights = weight  # (1, C_out, C_in / groups, kH, kW), broadcast over the batch
-        else:
-            # (N, K) x (K, C_out * C_in / groups * kH * kW) -> (N, C_out, C_in / groups, kH, kW)
-            weights = (kernel @ weight.flatten(1)).view(batch, *weight.shape[1:])
-        if spatial is not None:
-            weights = weights * spatial[:, None, None]
-        # (N * C_out, C_in / groups, kH, kW) on (1, N * C_in, H, W)
-        y = F.conv2d(
-            x.reshape(1, batch * in_channels, *x.shape[2:]), weights.flatten(0, 1), None, stride, padding, dilation,
-            batch * groups)
-        y = y.view(batch, out_channels, *y.shape[2:])
+        check_form(form, weight.shape, attentions.present, geometry)
+    channel, filter_, spatial, kernel = attentions
+    name, _, folded = form.partition('-')
+    if channel is not None and not folded and name != 'shifts':
+        x, channel = x * channel[:, :, None, None], None
+    left = filter_ if folded else None
 
-    if filter_ is not None:
+    if name == 'shared':
+        y = F.conv2d(x, weight[0], None, *geometry)
+    else:
+        right = None if channel is None else channel[:, :, None, None]
+        if spatial is not None:
+            right = spatial[:, None] if right is None else right * spatial[:, None]
+        if name != 'grouped' and torch.is_autocast_enabled(x.device.type):
+            # it does not reach into the backward pass of our own autograd functions
+            dtype = torch.get_autocast_dtype(x.device.type)
+            x, weight, left, right, kernel = (None if tensor is None else tensor.to(dtype)
+                                              for tensor in (x, weight, left, right, kernel))
+        y = FORMS[name](x, weight, left, right, kernel, geometry)
+
+    if filter_ is not None and left is None:
         y = y * filter_[:, :, None, None]
     if bias is not None:
         bias = bias if kernel is None else kernel @ bias  # (1 or N, C_out)
@@ -96,7 +122,8 @@ def dynamic_conv2d(x: Tensor,
 class DynamicConv2d(BaseModule):
     """What the three dynamic convolutions share: K kernels, the signature of a convolution layer, the mixing.
 
-    A subclass sets ``self.attention``, a module from ``(N, C_in, H, W)`` to :class:`Attentions`.
+    A subclass sets ``self.attention``, a module from ``(N, C_in, H, W)`` to :class:`Attentions`. The attribute
+    ``form``, of a layer or of the class, forces a form of :func:`dynamic_conv2d`; with None each call chooses.
 
     Args:
         in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias: as in ``torch.nn.Conv2d``.
@@ -108,6 +135,7 @@ class DynamicConv2d(BaseModule):
     # read by mmcv's ConvModule from whatever convolution it holds
     transposed = False
     output_padding = (0, 0)
+    form: Optional[str] = None
 
     def __init__(self,
                  in_channels,
@@ -152,7 +180,7 @@ class DynamicConv2d(BaseModule):
     def forward(self, x: Tensor) -> Tensor:
         """``(N, C_in, H, W)`` -> ``(N, C_out, H', W')``."""
         return dynamic_conv2d(x, self.weight, self.attention(x), self.bias, self.stride, self.padding, self.dilation,
-                              self.groups)
+                              self.groups, self.form)
 
     def elementwise_macs(self, x: Tensor, y: Tensor) -> int:
         """Multiplications by the attentions, of one sample, that torch's counter of products does not see.
@@ -176,6 +204,11 @@ class DynamicConv2d(BaseModule):
         return (f'{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}, '
                 f'padding={self.padding}, dilation={self.dilation}, groups={self.groups}, '
                 f'bias={self.bias is not None}, kernel_num={self.kernel_num}')
+
+
+def _pointwise(fc: nn.Conv2d, x: Tensor) -> Tensor:
+    """A 1x1 convolution on the mean of a map, ``(N, C)`` -> ``(N, C')``: as a linear layer, several times faster."""
+    return F.linear(x, fc.weight.flatten(1), fc.bias)
 
 
 def _init_pointwise(module: nn.Module) -> None:
@@ -227,17 +260,17 @@ class OmniAttention(nn.Module):
     def forward(self, x: Tensor) -> Attentions:
         """``(N, C_in, H, W)`` -> :class:`Attentions`."""
         batch = x.shape[0]
-        hidden = self.fc(F.adaptive_avg_pool2d(x, 1))  # (N, hidden, 1, 1)
+        hidden = _pointwise(self.fc, mean_of_map(x))[:, :, None, None]  # (N, hidden, 1, 1), as the BN wants it
         if batch == 1 and self.bn.training and type(self.bn) is nn.BatchNorm2d:
             # a single value has no variance: the last batch of an epoch may hold one image
             bn = self.bn
             hidden = F.batch_norm(hidden, bn.running_mean, bn.running_var, bn.weight, bn.bias, eps=bn.eps)
         else:
             hidden = self.bn(hidden)
-        hidden = F.relu(hidden)
+        hidden = F.relu(hidden).flatten(1)
 
         def head(fc):
-            return None if fc is None else fc(hidden).flatten(1) / self.temperature
+            return None if fc is None else _pointwise(fc, hidden) / self.temperature
 
         channel, filter_, spatial, kernel = map(head,
                                                 (self.channel_fc, self.filter_fc, self.spatial_fc, self.kernel_fc))
@@ -286,7 +319,7 @@ class KernelAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Attentions:
         """``(N, C_in, H, W)`` -> :class:`Attentions` with the kernel's alone."""
-        logits = self.fc2(F.relu(self.fc1(F.adaptive_avg_pool2d(x, 1)))).flatten(1)
+        logits = _pointwise(self.fc2, F.relu(_pointwise(self.fc1, mean_of_map(x))))
         return Attentions(kernel=(logits / self.temperature).softmax(1))
 
 
@@ -324,7 +357,7 @@ class ExpertRouting(nn.Module):
 
     def forward(self, x: Tensor) -> Attentions:
         """``(N, C_in, H, W)`` -> :class:`Attentions` with the kernel's alone."""
-        return Attentions(kernel=self.fc(x.mean((2, 3))).sigmoid())
+        return Attentions(kernel=self.fc(mean_of_map(x)).sigmoid())
 
 
 @MODELS.register_module()

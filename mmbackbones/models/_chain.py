@@ -90,7 +90,9 @@ def find_cuts(net: nn.Module, num_added: int = 0) -> Tuple[Tuple[str, ...], ...]
         raise ValueError(f'{refusal}its maps are not what the modules give that it runs one after the other{hint}')
     strides = [call.stride for call in chain]
     expected = STRIDES[:len(STRIDES) - num_added] if num_added else STRIDES[:4 if 32 in strides else 3]
-    if strides != sorted(strides) or [stride for stride in STRIDES if stride in strides] != list(expected):
+    if strides != sorted(strides):
+        raise ValueError(f'{refusal}its modules do not give (N, C, H, W) maps that shrink from one to the next{hint}')
+    if [stride for stride in STRIDES if stride in strides] != list(expected):
         raise ValueError(f'{refusal}the modules that it runs one after the other give maps at strides '
                          f'{", ".join(map(str, sorted(set(strides))))}, and those needed are '
                          f'{", ".join(map(str, expected))}{hint}')

@@ -15,6 +15,7 @@ Different from ``timm.create_model(..., features_only=True)``, which gives the s
 
 timm is an extra: this module can be imported without it, and says how to get it when a backbone is built.
 """
+import difflib
 import os
 import sys
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
@@ -114,8 +115,8 @@ def _locate(pretrained: str, model_name: str) -> str:
 def _create(model_name: str, model_args: dict, **kwargs) -> nn.Module:
     timm = _import_timm()
     if not timm.is_model(model_name):
-        near = timm.list_models(f'*{model_name.split(".")[0]}*')[:8]
-        hint = f'; near it: {", ".join(near)}' if near else ''
+        near = difflib.get_close_matches(model_name.lower(), timm.list_models(), n=4, cutoff=0.5)
+        hint = f'; did you mean {", ".join(near)}?' if near else '; timm.list_models() lists them'
         raise ValueError(f'TimmBackbone: timm {timm.__version__} has no network {model_name!r}{hint}')
     needed = next((args for start, args in NEEDED_ARGS.items() if model_name.startswith(start)), {})
     return timm.create_model(model_name, **{**needed, **model_args}, **kwargs)
@@ -222,6 +223,11 @@ def _read_features(model_name: str, model_args: dict) -> _Plan:
     except (RuntimeError, AttributeError, AssertionError, NotImplementedError) as error:
         raise ValueError(f'TimmBackbone: timm cannot give the maps of {model_name}: {error}') from error
     extractor, info = type(features).__name__, features.feature_info.get_dicts()
+    strides = sorted({entry['reduction'] for entry in info})
+    if len(strides) == 1:
+        raise ValueError(
+            f'TimmBackbone: {model_name} has maps at stride {strides[0]} alone. The vision transformers of '
+            'the catalogue have a feature pyramid: `mmbackbones list --family vit`')
     if extractor not in CHAIN_EXTRACTORS:
         body = type(getattr(features, 'body', features)).__name__
         if body not in OTHER_CHAINS:

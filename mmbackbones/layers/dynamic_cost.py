@@ -1,0 +1,156 @@
+"""Which form of a dynamic convolution is fastest: an estimate from what the form computes and moves."""
+import functools
+from typing import Collection, Dict, List, Tuple
+
+import torch
+from torch import Tensor
+
+from .dynamic_forms import Geometry, is_channels_last
+
+__all__ = ['NAMES', 'check_form', 'choose_form', 'estimate', 'possible_forms', 'work']
+
+NAMES = ('shared', *(f'{name}{end}' for name in ('grouped', 'product', 'samples') for end in ('', '-folded')), 'shifts')
+
+# Tensors of at most this size stay in the cache of the last level from one operation to the next.
+CACHE_BYTES = 16 * 2**20
+
+# Seconds an item of work, fitted to the table of benchmarks/dynamic_conv_layers.py: float32, one core with AVX2.
+SECONDS = {
+    'macs': 1.9e-11,  # multiply-accumulate operations of convolutions
+    'products': 2.5e-11,  # and of matrix products
+    'cached': 5.9e-10,  # elements read or written in a block or a tensor that stays in the cache
+    'moved': 1.3e-09,  # in larger tensors
+    'calls': 4e-06,  # operations started
+}
+
+
+def work(form: str,
+         input_shape: Tuple[int, ...],
+         weight_shape: Tuple[int, ...],
+         present: Collection[str],
+         geometry: Geometry,
+         train: bool,
+         channels_last: bool = False) -> Dict[str, float]:
+    """What a form does: how many items of each kind in :data:`SECONDS`.
+
+    Args:
+        form: one of :data:`NAMES`.
+        input_shape: ``(N, C_in, H, W)``.
+        weight_shape: ``(K, C_out, C_in / groups, kH, kW)``.
+        present: names of the attentions that there are.
+        geometry: of the convolution.
+        train: count the backward pass too.
+        channels_last: the input's layout, which ``'shared'`` and ``'samples'`` keep and the others change.
+    """
+    name, _, folded = form.partition('-')
+    batch, in_channels, height, width = input_shape
+    count, out_channels, channels, *kernel_size = weight_shape
+    taps = kernel_size[0] * kernel_size[1]
+    out_height, out_width = geometry.output_size((height, width), kernel_size)
+    inputs, outputs = batch * in_channels * height * width, batch * out_channels * out_height * out_width
+    columns = batch * taps * in_channels * out_height * out_width
+    kernel = out_channels * channels * taps  # elements of one
+    kernels = batch * kernel
+    macs = outputs * channels * taps * (3 if train else 1)
+    counts = dict.fromkeys(SECONDS, 0.)
+    counts['calls'] = 60 if train else 20
+
+    def touch(elements, passes, blocked=False):
+        counts['cached' if blocked or 4 * elements <= CACHE_BYTES else 'moved'] += elements * passes
+
+    # the factors that stay on the features: read and written once, in training also scaled back and multiplied
+    if 'channel' in present and not folded and name != 'shifts':
+        touch(inputs, 7 if train else 2)
+    if 'filter' in present and not folded:
+        touch(outputs, 7 if train else 2)
+
+    if channels_last and name not in ('shared', 'samples'):
+        touch(inputs + outputs, 6 if train else 2)
+
+    if name == 'shared':
+        counts['macs'] = macs
+        touch(inputs + outputs, 3 if train else 1)
+        touch(kernel, 6 if train else 2)
+        return counts
+    if name == 'shifts':
+        counts['macs'] = macs * count
+        counts['calls'] += count * taps * (8 if train else 2)
+        touch(columns * count, 14 if train else 3, blocked=True)
+        touch(outputs, 4 if train else 2)
+        touch(kernel * count, 6 if train else 2)
+        return counts
+
+    mixed = 'kernel' in present
+    # 'product' scales the shifts instead of larger kernels
+    pointwise = taps == 1 and geometry.padding == (0, 0)
+    inner = ('channel' in present and folded) or 'spatial' in present
+    scaled = (bool(folded) and 'filter' in present) + (inner and (pointwise or name != 'product'))
+    # assembled: mixed, scaled; in training twice, and gradients written, multiplied, contracted, scaled, summed
+    passes = mixed + scaled
+    if train:
+        passes = 2 * passes + 2 + mixed + 4 * bool(scaled)
+    touch(kernel * count, 3 if train else 1)
+    if name == 'product':
+        counts['products'] = macs
+        touch(kernels, passes, blocked=True)
+        touch(outputs, 1)
+        touch(inputs, 1 if train else 0)
+        if not pointwise:
+            counts['calls'] += taps * (8 if train else 2)
+            touch(columns, 9 if train else 2)
+        return counts
+    counts['macs'] = macs
+    passes += 6 if train else 2  # a convolution brings its kernels into another layout
+    if name == 'samples':
+        counts['calls'] += batch * (16 if train else 6)
+        touch(kernels, passes, blocked=True)
+        touch(inputs + outputs, 4 if train else 2, blocked=True)
+        touch(outputs, 1)
+        touch(inputs, 1 if train else 0)
+    else:
+        touch(kernels, passes)
+        touch(inputs + outputs, 3 if train else 1)
+    return counts
+
+
+def estimate(*args, **kwargs) -> float:
+    """Seconds that a form takes; arguments of :func:`work`."""
+    return sum(SECONDS[kind] * amount for kind, amount in work(*args, **kwargs).items())
+
+
+def possible_forms(weight_shape: Tuple[int, ...], present: Collection[str], geometry: Geometry) -> List[str]:
+    """The forms that can compute this; arguments of :func:`work`."""
+    names = list(NAMES)
+    if 'spatial' in present or 'kernel' in present:
+        names.remove('shared')
+    if geometry.groups != 1:
+        names = [name for name in names if not name.startswith('product')]
+    return names
+
+
+def check_form(form: str, weight_shape: Tuple[int, ...], present: Collection[str], geometry: Geometry) -> None:
+    """Raise a ValueError that lists the choices, where ``form`` is none of the possible ones."""
+    possible = possible_forms(weight_shape, present, geometry)
+    if form not in possible:
+        known = 'cannot compute this convolution' if form in NAMES else 'is unknown'
+        raise ValueError(f'dynamic_conv2d: form={form!r} {known}; choose from {", ".join(possible)}')
+
+
+def choose_form(x: Tensor, weight: Tensor, attentions, geometry: Geometry) -> str:
+    """The form that should take the least time for this input, in training where a gradient is needed.
+
+    Measured constants exist for the CPU alone. Elsewhere, and where a graph is traced, which must not depend on sizes,
+    it is the form that needs no loop: ``'shared'`` where it is possible, ``'grouped'`` otherwise.
+    """
+    if x.device.type != 'cpu' or torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return 'shared' if attentions.spatial is None and attentions.kernel is None else 'grouped'
+    train = torch.is_grad_enabled() and any(
+        tensor is not None and tensor.requires_grad for tensor in (x, weight, *attentions))
+    return _fastest(tuple(x.shape), tuple(weight.shape), attentions.present, geometry, train, is_channels_last(x))
+
+
+@functools.lru_cache(maxsize=4096)
+def _fastest(input_shape, weight_shape, present, geometry, *kind):
+    return min(
+        possible_forms(weight_shape, present, geometry),
+        key=lambda form: estimate(form, input_shape, weight_shape, present, geometry, *kind))
