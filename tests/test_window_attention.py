@@ -38,12 +38,13 @@ def draw(*shape):
 
 def work_whole(monkeypatch):
     """As on other devices, under autocast and in a compiler."""
-    monkeypatch.setattr(module, 'works_in_pieces', lambda x: False)
+    for name in ('is_eager', 'works_in_pieces'):
+        monkeypatch.setattr(module, name, lambda x: False)
 
 
 @pytest.mark.parametrize('case', SIZES)
 @pytest.mark.parametrize('shift', [False, True])
-@pytest.mark.parametrize('scores', [None, 2 * 9 * 9, 5 * 2 * 9 * 9, 2**20])  # None: not in pieces
+@pytest.mark.parametrize('scores', [None, 2 * 9 * 9, 5 * 2 * 9 * 9, 2**20])  # of a piece; None: as on other devices
 def test_values_and_gradients_are_those_of_the_formula(case, shift, scores, monkeypatch):
     if scores is None:
         work_whole(monkeypatch)
@@ -58,6 +59,8 @@ def test_values_and_gradients_are_those_of_the_formula(case, shift, scores, monk
     results = [(y, *torch.autograd.grad(y.square().sum(), leaves)) for y in (layer(x), theirs)]
     for ours, expected in zip(*results):
         torch.testing.assert_close(ours, expected, rtol=1e-9, atol=1e-9)
+    with torch.no_grad():
+        torch.testing.assert_close(layer(x), theirs, rtol=1e-9, atol=1e-9)
 
 
 def test_gradcheck():

@@ -6,9 +6,8 @@ from typing import Iterator, List, Optional, Tuple
 import torch
 from torch import Tensor, nn
 from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 
-from ._cpu import is_plain, works_in_pieces
+from ._cpu import is_eager, works_in_pieces
 from .attention import multi_head_attention
 from .padding import pad_to_multiples, padded_size
 from .positions import relative_position_index
@@ -157,7 +156,7 @@ class _ToMap(Function):
 
 def _to_windows(x: Tensor, window: Tuple[int, int], shift: Tuple[int, int]) -> Tensor:
     """``(N, H, W, C)``, padded with zeros at the bottom and right and rolled -> ``(N * windows, h * w, C)``."""
-    if works_in_pieces(x):
+    if is_eager(x):
         return _ToWindows.apply(x, window, shift)
     x = pad_to_multiples(x, window, channels_last=True)  # (N, H', W', C)
     if any(shift):
@@ -167,7 +166,7 @@ def _to_windows(x: Tensor, window: Tuple[int, int], shift: Tuple[int, int]) -> T
 
 def _to_map(x: Tensor, size: Tuple[int, int], window: Tuple[int, int], shift: Tuple[int, int]) -> Tensor:
     """``(N * windows, h * w, C)`` -> ``(N, H, W, C)``: the opposite of :func:`_to_windows`."""
-    if works_in_pieces(x):
+    if is_eager(x):
         return _ToMap.apply(x, size, window, shift)
     x = _merge(x, padded_size(size, window), window)
     if any(shift):
@@ -193,7 +192,17 @@ def window_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, mask: Option
         bias = bias + mask[:, None]  # (windows, num_heads, L, L)
         # (N * windows, num_heads, L, L); a view for a single image
         bias = bias.expand(len(q) // len(mask), *bias.shape).flatten(0, 1)
+    if bias.requires_grad and is_eager(q):
+        return _attend(q, k, v, num_heads, bias)
     return multi_head_attention(q, k, v, num_heads, bias)
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, num_heads: int, bias: Tensor) -> Tensor:
+    """The formula itself. What torch has on the CPU for a bias with a gradient looks, in four passes over the scores,
+    for rows that see nothing; here each position sees itself."""
+    q, k, v = (x.unflatten(-1, (num_heads, -1)).transpose(1, 2) for x in (q * (q.shape[-1] // num_heads)**-0.5, k, v))
+    weights = (q @ k.transpose(2, 3)).add_(bias).softmax(-1)  # (N * windows, num_heads, L, L)
+    return (weights @ v).transpose(1, 2).flatten(2)
 
 
 def _pieces(count: int, bias: Tensor, mask: Optional[Tensor]) -> Iterator[Tuple[slice, Optional[Tensor]]]:
@@ -211,66 +220,12 @@ def _pieces(count: int, bias: Tensor, mask: Optional[Tensor]) -> Iterator[Tuple[
             yield slice(image + start, image + stop), mask[start:stop]
 
 
-def _attend_in_pieces(x: Tensor, weight: Tensor, weight_bias: Tensor, bias: Tensor, mask: Optional[Tensor],
-                      kept: Optional[Tensor]) -> Tensor:
-    """Queries, keys and values of windows ``(N * windows, L, C)`` and their attention, a few windows at a time.
-
-    ``kept``, ``(N * windows, L, 3 * C)``, takes the queries, keys and values.
-    """
+def _attend_in_pieces(x: Tensor, qkv: nn.Linear, bias: Tensor, mask: Optional[Tensor]) -> Tensor:
+    """Queries, keys and values of windows ``(N * windows, L, C)`` and their attention, a few windows at a time."""
     out = torch.empty_like(x)
     for piece, piece_mask in _pieces(len(x), bias, mask):
-        target = None if kept is None else kept[piece].flatten(0, 1)
-        qkv = torch.addmm(weight_bias, x[piece].flatten(0, 1), weight.t(), out=target)
-        q, k, v = qkv.unflatten(0, (-1, x.shape[1])).chunk(3, -1)
-        out[piece] = window_attention(q, k, v, bias, piece_mask)
+        out[piece] = window_attention(*qkv(x[piece]).chunk(3, -1), bias, piece_mask)
     return out
-
-
-class _PiecewiseAttention(Function):
-    """Keeps no scores: the backward pass computes them again, a few windows at a time, and the bias's gradient.
-
-    Torch's fused attention on the CPU has no gradient for a bias, and its other form makes about ten copies.
-    """
-
-    @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor, weight_bias: Tensor, bias: Tensor, mask: Optional[Tensor]) -> Tensor:
-        kept = x.new_empty(*x.shape[:2], len(weight))
-        ctx.save_for_backward(x, kept, weight, bias, mask)
-        return _attend_in_pieces(x, weight, weight_bias, bias, mask, kept)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad: Tensor) -> Tuple[Optional[Tensor], ...]:
-        x, kept, weight, bias, mask = ctx.saved_tensors
-        num_heads = len(bias)
-        grad_x, grad_bias = torch.empty_like(x), torch.zeros_like(bias)
-        grad_weight, grad_weight_bias = torch.zeros_like(weight), weight.new_zeros(len(weight))
-
-        def heads(tensor):
-            """``(B, L, parts * C)`` -> ``(parts, B * num_heads, L, C / num_heads)``, a copy."""
-            tensor = tensor.unflatten(-1, (-1, num_heads, x.shape[-1] // num_heads))
-            return tensor.permute(2, 0, 3, 1, 4).contiguous().flatten(1, 2)
-
-        for piece, piece_mask in _pieces(len(x), bias, mask):
-            (q, k, v), (grad_out, ) = heads(kept[piece]), heads(grad[piece])
-            scale = q.shape[-1]**-0.5
-            q *= scale
-            table = bias[None] if piece_mask is None else bias + piece_mask[:, None]
-            # (images, windows, num_heads, L, L) -> (B * num_heads, L, L)
-            table = table.expand(len(q) // (len(table) * num_heads), *table.shape).flatten(0, 2)
-            weights = torch.baddbmm(table, q, k.transpose(1, 2))
-            torch.softmax(weights, -1, out=weights)
-            grad_v = weights.transpose(1, 2) @ grad_out
-            grad_scores = grad_out @ v.transpose(1, 2)
-            torch._softmax_backward_data(grad_scores, weights, -1, grad_scores.dtype, grad_input=grad_scores)
-            grad_bias += grad_scores.unflatten(0, (-1, num_heads)).sum(0)
-            grad_q, grad_k = (grad_scores @ k).mul_(scale), grad_scores.transpose(1, 2) @ q
-            grads = torch.stack((grad_q, grad_k, grad_v)).unflatten(1, (-1, num_heads))  # (3, B, num_heads, L, d)
-            grads = grads.permute(1, 3, 0, 2, 4).reshape(-1, len(weight))  # (B * L, 3 * C)
-            torch.mm(grads, weight, out=grad_x[piece].flatten(0, 1))
-            grad_weight.addmm_(grads.t(), x[piece].flatten(0, 1))
-            grad_weight_bias += grads.sum(0)
-        return grad_x, grad_weight, grad_weight_bias, grad_bias, None
 
 
 class WindowAttention(nn.Module):
@@ -309,12 +264,8 @@ class WindowAttention(nn.Module):
         shift = tuple(self.shift_size if more else 0 for more in longer)
         x = _to_windows(x, window, shift)  # (N * windows, h * w, C)
         bias = self.relative_bias(window)
-        if works_in_pieces(x) and is_plain(self.qkv):
-            inputs = x, self.qkv.weight, self.qkv.bias, bias, window_mask(size, window, shift, x.dtype, x.device)
-            if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs[:4]):
-                x = _PiecewiseAttention.apply(*inputs)
-            else:
-                x = _attend_in_pieces(*inputs, kept=None)
+        if works_in_pieces(x):
+            x = _attend_in_pieces(x, self.qkv, bias, window_mask(size, window, shift, x.dtype, x.device))
         else:
             q, k, v = self.qkv(x).chunk(3, -1)
             x = window_attention(q, k, v, bias.to(q.dtype), window_mask(size, window, shift, q.dtype, q.device))
