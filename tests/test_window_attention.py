@@ -1,4 +1,6 @@
 """Window attention: against the slow reference, at the seam of a shifted map, beside padding, and its kept masks."""
+import sys
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -6,6 +8,9 @@ from reference.window_attention import window_attention as reference
 from reference.window_attention import window_positions
 
 from mmbackbones.layers import WindowAttention, window_attention, window_mask
+
+# the function of that name hides its module
+module = sys.modules['mmbackbones.layers.window_attention']
 
 # (H, W), window size
 SIZES = {
@@ -31,9 +36,20 @@ def draw(*shape):
     return torch.randn(shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64, requires_grad=True)
 
 
+def work_whole(monkeypatch):
+    """As on other devices, under autocast and in a compiler."""
+    for name in ('is_eager', 'works_in_pieces'):
+        monkeypatch.setattr(module, name, lambda x: False)
+
+
 @pytest.mark.parametrize('case', SIZES)
 @pytest.mark.parametrize('shift', [False, True])
-def test_values_and_gradients_are_those_of_the_formula(case, shift):
+@pytest.mark.parametrize('scores', [None, 2 * 9 * 9, 5 * 2 * 9 * 9, 2**20])  # of a piece; None: as on other devices
+def test_values_and_gradients_are_those_of_the_formula(case, shift, scores, monkeypatch):
+    if scores is None:
+        work_whole(monkeypatch)
+    else:
+        monkeypatch.setattr(module, 'SCORES', scores)
     size, window_size = SIZES[case]
     layer = make(window_size, shift)
     x = draw(2, *size, 8)
@@ -43,6 +59,8 @@ def test_values_and_gradients_are_those_of_the_formula(case, shift):
     results = [(y, *torch.autograd.grad(y.square().sum(), leaves)) for y in (layer(x), theirs)]
     for ours, expected in zip(*results):
         torch.testing.assert_close(ours, expected, rtol=1e-9, atol=1e-9)
+    with torch.no_grad():
+        torch.testing.assert_close(layer(x), theirs, rtol=1e-9, atol=1e-9)
 
 
 def test_gradcheck():
@@ -70,6 +88,7 @@ def test_a_shifted_window_never_looks_across_the_seam(case):
 
 @pytest.mark.parametrize('shift', [False, True])
 def test_what_the_padding_holds_changes_nothing(shift, monkeypatch):
+    work_whole(monkeypatch)
     layer = make(4, shift).eval()
     x = draw(2, 9, 13, 8).detach()
     expected, filled = layer(x), []

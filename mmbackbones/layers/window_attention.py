@@ -1,21 +1,21 @@
 """Self-attention inside windows of a map, shifted or not (Liu et al., Swin Transformer, section 3.2)."""
 import math
 from functools import lru_cache
-from typing import Optional, Tuple
+from typing import Iterator, List, Optional, Tuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd import Function
 
+from ._cpu import is_eager, works_in_pieces
 from .attention import multi_head_attention
+from .padding import pad_to_multiples, padded_size
 from .positions import relative_position_index
 
 __all__ = ['WindowAttention', 'window_attention', 'window_mask']
 
-
-def _padded(size: Tuple[int, int], window: Tuple[int, int]) -> Tuple[int, int]:
-    """(H, W) up to multiples of (h, w), written so that a compiler with symbols for H and W sees the multiple."""
-    return tuple(-(-length // step) * step for length, step in zip(size, window))
+# Scores at a time and thread where windows are worked on in pieces: 4 MiB in float32
+SCORES = 2**20
 
 
 def _partition(x: Tensor, window: Tuple[int, int]) -> Tensor:
@@ -34,7 +34,7 @@ def _merge(x: Tensor, size: Tuple[int, int], window: Tuple[int, int]) -> Tensor:
 
 def _build_mask(size: Tuple[int, int], window: Tuple[int, int], shift: Tuple[int, int], dtype: torch.dtype,
                 device: torch.device) -> Tensor:
-    padded = _padded(size, window)
+    padded = padded_size(size, window)
     # where on the map each row and column was before the map was rolled
     y, x = ((torch.arange(length, device=device) + by) % length for length, by in zip(padded, shift))
     # rolled over the seam or not, in either direction: four regions; padding is the fifth, so that it sees itself only
@@ -53,6 +53,14 @@ def _kept_mask(*args) -> Tensor:
         return _build_mask(*args)
 
 
+def _fits(size: Tuple[int, int], window: Tuple[int, int]) -> bool:
+    """Whether windows fill the map. A compiler that has symbols for H and W and cannot tell gets False, for all."""
+    if torch.compiler.is_compiling():
+        from torch.fx.experimental.symbolic_shapes import statically_known_true
+        return all(statically_known_true(length % step == 0) for length, step in zip(size, window))
+    return all(length % step == 0 for length, step in zip(size, window))
+
+
 def window_mask(size: Tuple[int, int], window: Tuple[int, int], shift: Tuple[int, int], dtype: torch.dtype,
                 device: torch.device) -> Optional[Tensor]:
     """Which pairs in a window must not see each other: across the seam of a rolled map, or padding and map.
@@ -69,11 +77,103 @@ def window_mask(size: Tuple[int, int], window: Tuple[int, int], shift: Tuple[int
         Tensor | None: ``(windows, h * w, h * w)``, added to the scores: 0, and ``-inf`` for a forbidden pair. None
         where all are allowed.
     """
-    if not any(shift) and not any(length % step for length, step in zip(size, window)):
+    if not any(shift) and _fits(size, window):
         return None
     # a compiler must see it being made: nothing that it traces with may be kept
     build = _build_mask if torch.compiler.is_compiling() else _kept_mask
     return build(tuple(size), tuple(window), tuple(shift), dtype, device)
+
+
+def _runs(length: int, window: int, shift: int) -> List[Tuple[slice, slice, Optional[slice]]]:
+    """Where the rows of a padded and rolled map lie: (windows, rows in them, rows of the map; None for padding).
+
+    The first run is of whole windows, each of the others of a part of one.
+    """
+    padded = -(-length // window) * window
+    whole = (length - shift) // window
+    # positions in the rolled map: the map ends, the padding ends, what was rolled over the seam ends
+    edges = sorted({whole * window, length - shift, padded - shift, padded, *range(whole * window, padded, window)})
+    runs = [(slice(0, whole), slice(0, window), slice(shift, shift + whole * window))] if whole else []
+    for start, stop in zip(edges, edges[1:]):
+        index, source = start // window, (start + shift) % padded
+        inside = slice(start - index * window, stop - index * window)
+        outside = slice(source, source + stop - start) if source < length else None
+        runs.append((slice(index, index + 1), inside, outside))
+    return runs
+
+
+def _blocks(x: Tensor, windows: Tensor, size: Tuple[int, int], window: Tuple[int, int],
+            shift: Tuple[int, int]) -> Iterator[Tuple[Optional[Tensor], Tensor]]:
+    """Views of the same positions of a map ``(N, H, W, C)`` and of its windows ``(N * windows, h * w, C)``."""
+    rows, columns = ((-(-length // side)) for length, side in zip(size, window))
+    windows = windows.view(len(x), rows, columns, *window, x.shape[-1])
+    for row_index, row_inside, row in _runs(size[0], window[0], shift[0]):
+        for column_index, column_inside, column in _runs(size[1], window[1], shift[1]):
+            inside = windows[:, row_index, column_index, row_inside, column_inside]  # (N, rows, columns, h, w, C)
+            outside = None
+            if row is not None and column is not None:
+                outside = x[:, row, column].unflatten(2, (inside.shape[2], -1)).unflatten(1, (inside.shape[1], -1))
+                outside = outside.transpose(2, 3)  # (N, rows, h, columns, w, C) -> (N, rows, columns, h, w, C)
+            yield outside, inside
+
+
+class _ToWindows(Function):
+    """:func:`_to_windows` in one copy."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, window: Tuple[int, int], shift: Tuple[int, int]) -> Tensor:
+        size = tuple(x.shape[1:3])
+        ctx.arguments = size, window, shift
+        padded = padded_size(size, window)
+        length = window[0] * window[1]
+        windows = x.new_empty(len(x) * padded[0] * padded[1] // length, length, x.shape[-1])
+        for outside, inside in _blocks(x, windows, size, window, shift):
+            inside.zero_() if outside is None else inside.copy_(outside)
+        return windows
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> Tuple[Optional[Tensor], ...]:
+        return _ToMap.apply(grad, *ctx.arguments), None, None
+
+
+class _ToMap(Function):
+    """:func:`_to_map` in one copy."""
+
+    @staticmethod
+    def forward(ctx, windows: Tensor, size: Tuple[int, int], window: Tuple[int, int], shift: Tuple[int, int]) -> Tensor:
+        ctx.arguments = window, shift
+        padded = padded_size(size, window)
+        x = windows.new_empty(windows.shape[:2].numel() // (padded[0] * padded[1]), *size, windows.shape[-1])
+        for outside, inside in _blocks(x, windows.contiguous(), size, window, shift):
+            if outside is not None:
+                outside.copy_(inside)
+        return x
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> Tuple[Optional[Tensor], ...]:
+        return _ToWindows.apply(grad, *ctx.arguments), None, None, None
+
+
+def _to_windows(x: Tensor, window: Tuple[int, int], shift: Tuple[int, int]) -> Tensor:
+    """``(N, H, W, C)``, padded with zeros at the bottom and right and rolled -> ``(N * windows, h * w, C)``."""
+    if is_eager(x):
+        return _ToWindows.apply(x, window, shift)
+    x = pad_to_multiples(x, window, channels_last=True)  # (N, H', W', C)
+    if any(shift):
+        x = x.roll((-shift[0], -shift[1]), (1, 2))
+    return _partition(x, window)
+
+
+def _to_map(x: Tensor, size: Tuple[int, int], window: Tuple[int, int], shift: Tuple[int, int]) -> Tensor:
+    """``(N * windows, h * w, C)`` -> ``(N, H, W, C)``: the opposite of :func:`_to_windows`."""
+    if is_eager(x):
+        return _ToMap.apply(x, size, window, shift)
+    x = _merge(x, padded_size(size, window), window)
+    if any(shift):
+        x = x.roll(shift, (1, 2))
+    x = x[:, :size[0], :size[1]]
+    # whether it is contiguous depends on the size: a compiler that has to find out compiles anew
+    return x.clone(memory_format=torch.contiguous_format) if torch.compiler.is_compiling() else x.contiguous()
 
 
 def window_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, mask: Optional[Tensor] = None) -> Tensor:
@@ -92,7 +192,40 @@ def window_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, mask: Option
         bias = bias + mask[:, None]  # (windows, num_heads, L, L)
         # (N * windows, num_heads, L, L); a view for a single image
         bias = bias.expand(len(q) // len(mask), *bias.shape).flatten(0, 1)
+    if bias.requires_grad and is_eager(q):
+        return _attend(q, k, v, num_heads, bias)
     return multi_head_attention(q, k, v, num_heads, bias)
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, num_heads: int, bias: Tensor) -> Tensor:
+    """The formula itself. What torch has on the CPU for a bias with a gradient looks, in four passes over the scores,
+    for rows that see nothing; here each position sees itself."""
+    q, k, v = (x.unflatten(-1, (num_heads, -1)).transpose(1, 2) for x in (q * (q.shape[-1] // num_heads)**-0.5, k, v))
+    weights = (q @ k.transpose(2, 3)).add_(bias).softmax(-1)  # (N * windows, num_heads, L, L)
+    return (weights @ v).transpose(1, 2).flatten(2)
+
+
+def _pieces(count: int, bias: Tensor, mask: Optional[Tensor]) -> Iterator[Tuple[slice, Optional[Tensor]]]:
+    """Slices of ``count`` windows, of whole images or within one, and their masks."""
+    step = max(1, SCORES * torch.get_num_threads() // bias.numel())
+    windows = 1 if mask is None else len(mask)  # of an image
+    if windows <= step:
+        step = step // windows * windows
+        for start in range(0, count, step):
+            yield slice(start, start + step), mask
+        return
+    for image in range(0, count, windows):
+        for start in range(0, windows, step):
+            stop = min(start + step, windows)
+            yield slice(image + start, image + stop), mask[start:stop]
+
+
+def _attend_in_pieces(x: Tensor, qkv: nn.Linear, bias: Tensor, mask: Optional[Tensor]) -> Tensor:
+    """Queries, keys and values of windows ``(N * windows, L, C)`` and their attention, a few windows at a time."""
+    out = torch.empty_like(x)
+    for piece, piece_mask in _pieces(len(x), bias, mask):
+        out[piece] = window_attention(*qkv(x[piece]).chunk(3, -1), bias, piece_mask)
+    return out
 
 
 class WindowAttention(nn.Module):
@@ -125,21 +258,18 @@ class WindowAttention(nn.Module):
         return self.relative_position_bias_table[index].permute(2, 0, 1).contiguous()
 
     def forward(self, x: Tensor) -> Tensor:
-        size = height, width = x.shape[1:3]
+        size = tuple(x.shape[1:3])
         longer = [length > self.window_size for length in size]
         window = tuple(self.window_size if more else length for more, length in zip(longer, size))
         shift = tuple(self.shift_size if more else 0 for more in longer)
-        padded = _padded(size, window)
-        if padded != tuple(size):  # a pad of nothing would copy
-            x = F.pad(x, (0, 0, 0, padded[1] - width, 0, padded[0] - height))  # (N, H', W', C)
-        if any(shift):
-            x = x.roll((-shift[0], -shift[1]), (1, 2))
-        q, k, v = self.qkv(_partition(x, window)).chunk(3, -1)  # each (N * windows, h * w, C)
-        mask = window_mask(size, window, shift, q.dtype, q.device)
-        x = _merge(window_attention(q, k, v, self.relative_bias(window).to(q.dtype), mask), padded, window)
-        if any(shift):
-            x = x.roll(shift, (1, 2))
-        return self.proj(x[:, :height, :width].contiguous())
+        x = _to_windows(x, window, shift)  # (N * windows, h * w, C)
+        bias = self.relative_bias(window)
+        if works_in_pieces(x):
+            x = _attend_in_pieces(x, self.qkv, bias, window_mask(size, window, shift, x.dtype, x.device))
+        else:
+            q, k, v = self.qkv(x).chunk(3, -1)
+            x = window_attention(q, k, v, bias.to(q.dtype), window_mask(size, window, shift, q.dtype, q.device))
+        return self.proj(_to_map(x, size, window, shift))
 
     def extra_repr(self) -> str:
         return f'window_size={self.window_size}, shift_size={self.shift_size}'

@@ -19,7 +19,7 @@ from mmcv.cnn import build_norm_layer
 from mmcv.cnn.bricks.drop import DropPath
 from torch import Tensor, nn
 
-from ..layers import co_attention, drop_path_ramp, linear_memory_attention
+from ..layers import co_attention, drop_path_ramp, linear_memory_attention, pad_to_multiples
 from ..registry import MODELS
 from ._base import BaseBackbone, choose_arch
 
@@ -38,8 +38,7 @@ class PatchEmbed(nn.Conv2d):
         super().__init__(in_channels, embed_dims, patch_size, patch_size)
 
     def forward(self, x: Tensor) -> Tensor:
-        right, bottom = (-length % patch for length, patch in zip((x.shape[3], x.shape[2]), self.stride))
-        return super().forward(F.pad(x, (0, right, 0, bottom)) if right or bottom else x)
+        return super().forward(pad_to_multiples(x, self.stride))
 
 
 class CoAttention(nn.Module):

@@ -19,12 +19,11 @@ import re
 from typing import Callable, Dict, Optional, Sequence, Union
 
 import torch
-import torch.nn.functional as F
 from mmcv.cnn import build_norm_layer
 from mmcv.cnn.bricks.drop import DropPath
 from torch import Tensor, nn
 
-from ..layers import Mlp, SpatialReductionAttention, drop_path_ramp, resize_positions
+from ..layers import ConvMlp, Mlp, SpatialReductionAttention, drop_path_ramp, pad_to_multiples, resize_positions
 from ..registry import MODELS
 from ._base import BaseBackbone, choose_arch
 
@@ -63,35 +62,11 @@ class PatchEmbed(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = x.permute(0, 3, 1, 2)  # (N, C_in, H, W)
         if not self.overlaps:
-            bottom, right = (-size % self.stride for size in x.shape[2:])
-            if bottom or right:  # each patch still holds a pixel of the image
-                x = F.pad(x, (0, right, 0, bottom))
+            x = pad_to_multiples(x, (self.stride, self.stride))  # each patch still holds a pixel of the image
         x = self.norm(self.proj(x).permute(0, 2, 3, 1))  # (N, H', W', C)
         if self.positions is None:
             return x
         return x + resize_positions(self.positions, x.shape[1:3], 'bilinear').permute(0, 2, 3, 1)  # (1, H', W', C)
-
-
-class ConvMlp(Mlp):
-    """An MLP with a 3x3 depth-wise convolution behind its first layer (PVTv2, section 3.4).
-
-    Zeros around the map tell positions apart. ``(N, H, W, C)`` -> ``(N, H, W, C)``.
-
-    Args:
-        embed_dims: C.
-        hidden_dims: channels between the two layers.
-        relu: whether a ReLU precedes the convolution, as in the variant with linear attention.
-    """
-
-    def __init__(self, embed_dims: int, hidden_dims: int, relu: bool):
-        super().__init__(embed_dims, hidden_dims)
-        self.relu = nn.ReLU() if relu else nn.Identity()
-        self.dwconv = nn.Conv2d(hidden_dims, hidden_dims, 3, 1, 1, groups=hidden_dims)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.relu(self.fc1(x)).permute(0, 3, 1, 2)  # (N, hidden, H, W)
-        x = self.dwconv(x).permute(0, 2, 3, 1)  # (N, H, W, hidden)
-        return self.drop(self.fc2(self.drop(self.act(x))))
 
 
 class Block(nn.Module):

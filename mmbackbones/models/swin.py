@@ -18,12 +18,11 @@ Different here:
 import re
 from typing import Dict, Optional, Sequence, Tuple, Union
 
-import torch.nn.functional as F
 from mmcv.cnn import build_norm_layer
 from mmcv.cnn.bricks.drop import DropPath
 from torch import Tensor, nn
 
-from ..layers import Mlp, WindowAttention, drop_path_ramp, resize_positions
+from ..layers import Mlp, WindowAttention, drop_path_ramp, pad_to_multiples, resize_positions
 from ..registry import MODELS
 from ._base import BaseBackbone, choose_arch
 
@@ -44,8 +43,7 @@ class PatchEmbed(nn.Module):
         self.norm = build_norm_layer(norm_cfg, embed_dims)[1]
 
     def forward(self, x: Tensor) -> Tensor:
-        pad = [0, -x.shape[3] % self.stride, 0, -x.shape[2] % self.stride]
-        x = self.proj(F.pad(x, pad) if any(pad) else x)  # a pad of nothing would copy
+        x = self.proj(pad_to_multiples(x, (self.stride, self.stride)))
         return self.norm(x.permute(0, 2, 3, 1))  # (N, C, H, W) -> (N, H, W, C)
 
 
@@ -58,8 +56,7 @@ class PatchMerging(nn.Module):
         self.reduction = nn.Linear(4 * in_channels, 2 * in_channels, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        pad = [0, 0, 0, x.shape[2] % 2, 0, x.shape[1] % 2]
-        x = F.pad(x, pad) if any(pad) else x
+        x = pad_to_multiples(x, (2, 2), channels_last=True)
         # (N, H, W, C) -> (N, H / 2, row, W / 2, column, C) -> (N, H / 2, W / 2, column, row, C)
         x = x.unflatten(2, (-1, 2)).unflatten(1, (-1, 2)).permute(0, 1, 3, 4, 2, 5)
         return self.reduction(self.norm(x.flatten(3)))
