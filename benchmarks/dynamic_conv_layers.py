@@ -113,7 +113,7 @@ def fit(rows, tries=5000):
     least = lost(best)
     for _ in range(tries):
         constants = {
-            kind: value * 2**draw.gauss(0, 0.5) if draw.random() < 0.5 else value
+            kind: value * 2**draw.gauss(0, 0.5) if kind != 'kept' and draw.random() < 0.5 else value
             for kind, value in best.items()
         }
         constants = {kind: value / constants['macs'] * best['macs'] for kind, value in constants.items()}
