@@ -35,7 +35,7 @@ NUM_INPUTS = 4  # sets of images that the steps go round
 WARM_UP = {'cpu': 2, 'cuda': 10}
 MIN_SECONDS = 0.3  # a shorter step is repeated so often that one measurement takes this long
 MOST_REPEATS = 200
-# Otherwise the C library keeps what is freed or not, by chance: half of the peak, more than what is to be measured
+# For glibc: give freed memory back at once. Otherwise it keeps some by chance, up to half of the peak.
 GIVE_BACK = dict(MALLOC_MMAP_THRESHOLD_='65536')
 
 
@@ -315,10 +315,7 @@ def peak_memory(case: Case, side: str) -> dict:
                            json.dumps(case._asdict()), side],
                           capture_output=True,
                           text=True,
-                          env={
-                              **os.environ,
-                              **GIVE_BACK
-                          })
+                          env=dict(os.environ, **GIVE_BACK))
     if done.returncode:
         lines = done.stderr.strip().splitlines()
         raise ValueError(f'{case.title}, {side}: {lines[-1] if lines else f"ended by signal {-done.returncode}"}')

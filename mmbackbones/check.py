@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .follow import IMAGE_SIZE, Maps, Misfit, build, follow, guard_channels, measure, on_meta
 
-__all__ = ['Fit', 'check_config', 'check_fit', 'find_root', 'first_neck']
+__all__ = ['Fit', 'check_config', 'check_fit', 'find_root', 'first_neck', 'listed']
 
 
 class Fit(NamedTuple):
@@ -52,7 +52,8 @@ def _kind(part: dict) -> str:
     return part['type'] if isinstance(part['type'], str) else part['type'].__name__
 
 
-def _listed(values: Sequence) -> str:
+def listed(values: Sequence) -> str:
+    """In a message: ``64, 128, 256``."""
     return ', '.join(map(str, values))
 
 
@@ -109,17 +110,16 @@ def _neck_problem(cfg: Config, maps: Maps, outs: Sequence[Tensor], error: Except
     backbone = _kind(cfg.model.backbone)
     expected = neck.get('in_channels')
     channels = list(maps.channels)
-    gives = (f'the backbone ({backbone}) gives {len(channels)} of [{_listed(channels)}] at strides '
-             f'{_listed(maps.strides)}')
+    gives = (f'the backbone ({backbone}) gives {len(channels)} of [{listed(channels)}] at strides '
+             f'{listed(maps.strides)}')
     if isinstance(expected, (list, tuple)):
         expected, wanted = list(expected), _fitting_order(cfg, neck, maps, outs)
         if expected != wanted:
             other = '' if len(expected) == len(channels) else (
                 f', with heads and other settings for {len(channels)} maps, or model.backbone.out_indices to '
                 f'{len(expected)} stages')
-            return (
-                f'{key} ({_kind(neck)}) is for {len(expected)} maps of [{_listed(expected)}] channels, but {gives}: '
-                f'set {key}.in_channels=[{_listed(wanted)}]{other}')
+            return (f'{key} ({_kind(neck)}) is for {len(expected)} maps of [{listed(expected)}] channels, but {gives}: '
+                    f'set {key}.in_channels=[{listed(wanted)}]{other}')
     if isinstance(error, Misfit):
         return (f'{key} ({_kind(neck)}): its layer {error.layer} is for {error.expected} channels and gets '
                 f'{error.given}; {gives}: set {key}.in_channels={error.given}, or choose other '
@@ -144,8 +144,8 @@ def _strides_problem(key: str, what: str, wanted: Sequence[float], levels: Maps,
     if len(wanted) == len(levels.strides) and all(1 / 1.35 < given / want < 1.35
                                                   for want, given in zip(wanted, levels.strides)):
         return None
-    return (f'{key} has {what} for {len(wanted)} maps at strides {_listed(round(want) for want in wanted)}, but gets '
-            f'{len(levels.strides)} at strides {_listed(levels.strides)}: {remedy}')
+    return (f'{key} has {what} for {len(wanted)} maps at strides {listed(round(want) for want in wanted)}, but gets '
+            f'{len(levels.strides)} at strides {listed(levels.strides)}: {remedy}')
 
 
 def _channels_problem(key: str, head: dict, error: Misfit, source: str, channels: int) -> str:
@@ -191,7 +191,7 @@ def _roi_problems(cfg: Config, model: nn.Module, levels: Maps, source: str) -> L
                 used = Maps(levels.channels[:len(strides)], levels.strides[:len(strides)])
                 problems.append(
                     _strides_problem(extractor_key, 'featmap_strides', strides, used,
-                                     f'set {extractor_key}.featmap_strides=[{_listed(used.strides)}]'))
+                                     f'set {extractor_key}.featmap_strides=[{listed(used.strides)}]'))
             channels = getattr(extractor, 'out_channels', None)
             if channels and getattr(extractor, 'aggregation', 'sum') == 'sum' and channels != levels.channels[0]:
                 problems.append(f'{extractor_key} is for maps of {channels} channels and gets {levels.channels[0]}; '
@@ -223,7 +223,7 @@ def _detector_problems(cfg: Config, model: nn.Module, outs: Sequence[Tensor], le
     """Follow a detector's maps from the neck into its heads."""
     problems = []
     neck, neck_key = first_neck(cfg.model)
-    source = f'{"the neck" if neck else "the backbone"} gives [{_listed(levels.channels)}]'
+    source = f'{"the neck" if neck else "the backbone"} gives [{listed(levels.channels)}]'
     remedy = 'choose model.backbone.out_indices' + (f', {neck_key}.start_level and num_outs'
                                                     if neck and 'start_level' in neck else '')
     for name in ('rpn_head', 'bbox_head', 'mask_head'):
@@ -233,7 +233,7 @@ def _detector_problems(cfg: Config, model: nn.Module, outs: Sequence[Tensor], le
         key, strides = f'model.{name}', _priors(head)
         if strides and name != 'mask_head':  # CondInst's has points of its own, of one level
             generator = 'anchor_generator.' if 'anchor_generator' in part else ''
-            own = f', or set {key}.{generator}strides=[{_listed(levels.strides)}]'
+            own = f', or set {key}.{generator}strides=[{listed(levels.strides)}]'
             problem = _strides_problem(key, 'anchors or points', strides, levels,
                                        f'{remedy} so that these strides come out{own}')
             if problem:
@@ -242,8 +242,8 @@ def _detector_problems(cfg: Config, model: nn.Module, outs: Sequence[Tensor], le
         wanted = part.get('in_channels')
         if isinstance(wanted, (list, tuple)) and name == 'bbox_head' and len(wanted) == len(levels.channels) \
                 and list(wanted) != list(levels.channels):
-            problems.append(f'{key} ({_kind(part)}) is for maps of [{_listed(wanted)}] channels; {source}: set '
-                            f'{key}.in_channels=[{_listed(levels.channels)}]')
+            problems.append(f'{key} ({_kind(part)}) is for maps of [{listed(wanted)}] channels; {source}: set '
+                            f'{key}.in_channels=[{listed(levels.channels)}]')
             continue
         error = _try(model, lambda head=head: head(outs))
         if error:
@@ -252,11 +252,11 @@ def _detector_problems(cfg: Config, model: nn.Module, outs: Sequence[Tensor], le
     if part and isinstance(part.get('in_channels'), (list, tuple)):
         if list(part.in_channels) != list(levels.channels):
             problems.append(
-                f'model.panoptic_head ({_kind(part)}) is for maps of [{_listed(part.in_channels)}] channels; '
-                f'{source}: set model.panoptic_head.in_channels=[{_listed(levels.channels)}]')
+                f'model.panoptic_head ({_kind(part)}) is for maps of [{listed(part.in_channels)}] channels; '
+                f'{source}: set model.panoptic_head.in_channels=[{listed(levels.channels)}]')
         elif part.get('strides') and list(part.strides) != list(levels.strides):
-            problems.append(f'model.panoptic_head.strides is [{_listed(part.strides)}], but its maps have '
-                            f'[{_listed(levels.strides)}]: set it so, or choose other model.backbone.out_indices')
+            problems.append(f'model.panoptic_head.strides is [{listed(part.strides)}], but its maps have '
+                            f'[{listed(levels.strides)}]: set it so, or choose other model.backbone.out_indices')
     if getattr(model, 'roi_head', None) is not None:
         problems += _roi_problems(cfg, model, levels, source)
     embed_dims = getattr(getattr(model, 'encoder', None), 'embed_dims', None)
@@ -323,7 +323,7 @@ def check_fit(cfg: Config) -> Fit:
     levels = measure(outs, size)
     if scope == 'mmpretrain':
         error = _try(model, lambda: model.head(outs)) if getattr(model, 'head', None) is not None else None
-        source = f'{"the neck" if cfg.model.get("neck") else "the backbone"} gives [{_listed(levels.channels)}]'
+        source = f'{"the neck" if cfg.model.get("neck") else "the backbone"} gives [{listed(levels.channels)}]'
         problems = [_channels_problem('model.head', cfg.model.head, error, source, levels.channels[-1])
                     ] if error else []
     else:

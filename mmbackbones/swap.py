@@ -14,7 +14,7 @@ from mmengine.config import Config
 from torch import nn
 
 from .catalogue import Backbone, load_catalogue
-from .check import Fit, check_fit, find_root, first_neck
+from .check import Fit, check_fit, find_root, first_neck, listed
 from .config_files import default_output, inherited_name, load_config, write_config
 from .follow import build, model_class, parameters_of
 from .library_row import find_row
@@ -29,13 +29,9 @@ ADAPTER = dict(type='ChannelMapper', kernel_size=1, act_cfg=None, norm_cfg=dict(
 ADAPTER_CHANNELS = 256
 
 
-def _joined(values: Sequence) -> str:
-    return ', '.join(map(str, values))
-
-
 def _names_with(strides: Sequence[int]) -> str:
     names = [row.name for row in load_catalogue() if set(strides) <= set(row.strides or ())]
-    return f'{_joined(names[:3])} and {len(names) - 3} more' if len(names) > 3 else _joined(names) or 'none yet'
+    return f'{listed(names[:3])} and {len(names) - 3} more' if len(names) > 3 else listed(names) or 'none yet'
 
 
 class _Network(NamedTuple):
@@ -130,8 +126,8 @@ def _used_maps(plan: Plan, channels: Sequence[int]) -> List[int]:
                 f'a way of its own, and no other backbone fits')
         return [max(index for index in everything if channels[index] == expected)]
     if list(expected) not in (list(channels), list(channels)[::-1]):
-        raise SwapError(f'{key} lists the channels [{_joined(expected)}], but the present backbone gives '
-                        f'[{_joined(channels)}]: no telling which map it means')
+        raise SwapError(f'{key} lists the channels [{listed(expected)}], but the present backbone gives '
+                        f'[{listed(channels)}]: no telling which map it means')
     start = neck.get('start_level', 0)
     if start > 0 and neck.get('end_level') in (None, -1):
         return everything[start:]
@@ -148,12 +144,12 @@ def _swap_maps(plan: Plan, fit: Fit, network: _Network) -> None:
     has_maps = max(network.stage_of)
     if len(set(wanted)) < len(wanted):
         raise SwapError(
-            f'{model.type} takes several maps of one stride ({_joined(wanted)}), as stacked hourglasses give '
+            f'{model.type} takes several maps of one stride ({listed(wanted)}), as stacked hourglasses give '
             f'them; the backbones of the catalogue have one each. What fits: a detector of one map, such as CenterNet')
     finer = [stride for stride in wanted if stride < has_maps and stride not in network.stage_of]
     if finer:
-        raise SwapError(f'{model.type} needs maps at strides {_joined(wanted)}, and {name} has none at '
-                        f'{_joined(finer)}, only at {_joined(network.stage_of)}. What fits: {_names_with(finer)}')
+        raise SwapError(f'{model.type} needs maps at strides {listed(wanted)}, and {name} has none at '
+                        f'{listed(finer)}, only at {listed(network.stage_of)}. What fits: {_names_with(finer)}')
     kept = [stride for stride in wanted if stride in network.stage_of]
     by_role = 'as before'
     if not kept and len(wanted) == 1 and model.get('encoder'):
@@ -161,12 +157,12 @@ def _swap_maps(plan: Plan, fit: Fit, network: _Network) -> None:
         by_role = 'where it ends: the encoder sees more positions, at more cost'
     elif not kept:
         raise SwapError(
-            f'{model.type} takes a map at stride {_joined(wanted)}, and {name} ends at {has_maps}. What fits: '
+            f'{model.type} takes a map at stride {listed(wanted)}, and {name} ends at {has_maps}. What fits: '
             f'{_names_with(wanted)}')
     new = [network.channels_of[stride] for stride in kept]
     plan.set_model(('backbone', ),
                    network.config(kept),
-                   f'{name}; {"maps at strides" if len(kept) > 1 else "its map at stride"} {_joined(kept)}, {by_role}',
+                   f'{name}; {"maps at strides" if len(kept) > 1 else "its map at stride"} {listed(kept)}, {by_role}',
                    replace=True)
     path = ('neck', 0) if isinstance(model.get('neck'), (list, tuple)) else ('neck', )
     if len(used) < len(channels) and neck.get('start_level', 0) > 0:
@@ -180,7 +176,7 @@ def _swap_maps(plan: Plan, fit: Fit, network: _Network) -> None:
             plan.set_model((*path, 'num_outs'), len(wanted), f'{coarser}the neck makes the coarser maps')
         if 'add_extra_convs' in parameters_of(plan.cfg, neck):
             plan.set_model((*path, 'add_extra_convs'), 'on_output', f'{coarser}convolutions make the coarser maps')
-        _replace_lists(plan, channels, new, f'channels of the maps at strides {_joined(kept)}')
+        _replace_lists(plan, channels, new, f'channels of the maps at strides {listed(kept)}')
         return
     _replace_lists(plan, channels, [ADAPTER_CHANNELS] * len(wanted), 'channels of the maps in front of it')
     _put_in_front(plan, new, ADAPTER_CHANNELS, len(wanted), f'{coarser}convolutions make the coarser maps')
@@ -487,7 +483,7 @@ def swap_file(config: str,
     comments = [
         f'{plan.model.type} on {name}, from {config}.', '',
         f'mmbackbones swap {config} {name}{" --recipe" if recipe else ""}', '',
-        *(f'- {_joined(keys)}: {why}' for why, keys in reasons.items())
+        *(f'- {listed(keys)}: {why}' for why, keys in reasons.items())
     ]
     write_config(target, inherited_name(config, target), comments, plan.assignments())
     return target, plan.changes

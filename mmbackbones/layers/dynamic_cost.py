@@ -1,4 +1,4 @@
-"""Which form of a dynamic convolution is fastest: an estimate from what the form computes and moves."""
+"""Which form of a dynamic convolution to take: an estimate from what it computes, moves and keeps."""
 import functools
 from typing import Collection, Dict, List, Tuple
 
@@ -124,7 +124,7 @@ def work(form: str,
 
 
 def estimate(*args, **kwargs) -> float:
-    """Seconds that a form takes; arguments of :func:`work`."""
+    """Seconds that a form takes, and a price for the memory that it keeps; arguments of :func:`work`."""
     return sum(SECONDS[kind] * amount for kind, amount in work(*args, **kwargs).items())
 
 
@@ -147,7 +147,7 @@ def check_form(form: str, weight_shape: Tuple[int, ...], present: Collection[str
 
 
 def choose_form(x: Tensor, weight: Tensor, attentions, geometry: Geometry) -> str:
-    """The form that should take the least time for this input, in training where a gradient is needed.
+    """The form with the least :func:`estimate` for this input, in training where a gradient is needed.
 
     Measured constants exist for the CPU alone. Elsewhere, and where a graph is traced, which must not depend on sizes,
     it is the form that needs no loop: ``'shared'`` where it is possible, ``'grouped'`` otherwise.
