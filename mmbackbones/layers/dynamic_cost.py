@@ -14,15 +14,15 @@ NAMES = ('shared', *(f'{name}{end}' for name in ('grouped', 'product', 'samples'
 # Tensors of at most this size stay in the cache of the last level from one operation to the next.
 CACHE_BYTES = 16 * 2**20
 
-# Seconds an item of work, those whose choices lose least on the layers of ODConv-ResNet50 with one and four kernels, at
-# 1 x 224 x 224 in inference and at 2 x 384 x 640 and 16 x 224 x 224 in training, by benchmarks/dynamic_conv_layers.py:
-# float32, two cores with AVX2. Only their ratios count.
+# Seconds an item of work, those whose choices lose least on the layers of ODConv-ResNet50 and ODConv-MobileNetV2 with
+# one and four kernels, at 1 x 224 x 224 in inference and at 2 x 384 x 640 and 16 x 224 x 224 in training, by
+# benchmarks/dynamic_conv_layers.py: float32, two cores with AVX2. Only their ratios count.
 SECONDS = {
     'macs': 1.9e-11,  # multiply-accumulate operations of convolutions
     'products': 2.1e-11,  # and of matrix products
     'cached': 6.6e-10,  # elements read or written in a block or a tensor that stays in the cache
     'moved': 7.5e-10,  # in larger tensors
-    'calls': 2.5e-05,  # operations started
+    'calls': 3e-05,  # operations started
     # Elements of maps that are kept for the backward pass beside those that a static convolution keeps: no time, but
     # memory, at a price at which one kernel takes a tenth more of it than the static network.
     'kept': 3.2e-09,
@@ -119,7 +119,7 @@ def work(form: str,
         touch(inputs, 1 if train else 0)
     else:
         touch(kernels, passes)
-        touch(inputs + outputs, 3 if train else 1)
+        touch(inputs + outputs, 6 if train else 1)  # in training many groups cost changes of the layout
     return counts
 
 
