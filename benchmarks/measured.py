@@ -69,6 +69,8 @@ def _dynamic_cpu() -> List[Measured]:
             add(name, 'reference', shape, train)
             case = Case(name, 'static', shape, train)
             rows.append(_of_case('Dynamic convolution', case, half_overhead_of=rows[-1].key))
+    for name in (one, 'odconv_mobilenetv2_100'):
+        add(name, 'static', single, False, compile=True)
     return rows
 
 

@@ -23,7 +23,7 @@ overhead`: ours may cost half as much more than the static network as the form o
 
 One comparison: `mmbackbones bench swin_t --against mmdet timm --shape 2,3,384,640 --train`. All of a machine:
 `python benchmarks/run_all.py --out benchmarks/results/NAME.json`, with `--device cuda` on a GPU, where
-`benchmarks/gpu.sh` does this and more.
+`benchmarks/gpu.sh` does this and more. [speed.md](speed.md) says what takes the time, and why bars are missed.
 """
 
 
@@ -61,14 +61,15 @@ def _cells(row: Measured, results: dict) -> Tuple[str, ...]:
     if bar is not None and record is not None:
         verdict = 'met' if value_of(record) <= bar else 'missed'
     shown = 'half the overhead' if bar is None and row.half_overhead_of else '' if bar is None else f'{bar:.3g}'
-    return row.key, '' if before is None else f'{before:.3g}', now, shown, verdict, *sides
+    pairs = '' if record is None else str(record.get('pairs', ''))
+    return row.key, '' if before is None else f'{before:.3g}', now, shown, verdict, *sides, pairs
 
 
 def table(rows: List[Measured], results: dict) -> str:
     """What, before, now and bar of some rows in Markdown, under the headings of their groups."""
     lines = []
     for group in dict.fromkeys(row.group for row in rows):
-        lines += ['', f'### {group}', '', '| what | before | now | bar | | ours | peer |', '|-|-|-|-|-|-|-|']
+        lines += ['', f'### {group}', '', '| what | before | now | bar | | ours | peer | pairs |', '|-|-|-|-|-|-|-|-|']
         lines += [f'| {" | ".join(_cells(row, results))} |' for row in rows if row.group == group]
     return '\n'.join(lines[1:]) + '\n'
 
@@ -95,14 +96,20 @@ def render() -> str:
         for path, report in found.items():
             machine, dates = report['machine'], sorted(record['date'][:10] for record in report['results'].values())
             versions = ', '.join(f'{key} {value}' for key, value in machine['versions'].items())
+            command = f'python benchmarks/run_all.py --out {path.relative_to(ROOT)} --device {device}'
             lines += [
                 '', f'## {name}: {machine["gpu"] or machine["cpu"]}', '',
                 f'{machine["cores"]} cores, {machine["threads"]} threads; {versions}; {dates[0]} to {dates[-1]}; '
-                f'`{report["command"]}` (`{path.relative_to(ROOT)}`).', ''
+                f'`{command}`, in parts by `--only`, with as many `--pairs` as the last column says.', ''
             ]
             lines += table(MEASURED[device], report['results']).splitlines()
         if not found:
-            lines += ['', f'## {name}: not measured yet', ''] + table(MEASURED[device], {}).splitlines()
+            lines += [
+                '', f'## {name}: not measured', '',
+                f'None was at hand. `benchmarks/gpu.sh` builds the operators, runs the tests and takes '
+                f'{len(MEASURED[device])} measurements, those with a bar first. '
+                f'`python benchmarks/run_all.py --out NAME.json --device {device} --list` names them.'
+            ]
     for report in reports.values():
         if report.get('what') == 'memory by size':
             lines += _memory_table(report)

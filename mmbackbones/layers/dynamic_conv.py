@@ -88,20 +88,27 @@ def dynamic_conv2d(x: Tensor,
         ValueError: an unknown form, or one that cannot compute this.
     """
     geometry = Geometry(to_2tuple(stride), to_2tuple(padding), to_2tuple(dilation), groups)
+    return _convolve(x, weight, attentions, bias, geometry, form)
+
+
+def _convolve(x, weight, attentions, bias, geometry, form):
+    """:func:`dynamic_conv2d` of a layer, which has its geometry at hand."""
     if form is None:
         form = choose_form(x, weight, attentions, geometry)
     else:
         check_form(form, weight.shape, attentions.present, geometry)
     channel, filter_, spatial, kernel = attentions
     name, _, folded = form.partition('-')
-    if channel is not None and not folded and name != 'shifts':
-        x, channel = x * channel[:, :, None, None], None
+    if channel is not None:
+        channel = _over_map(channel)
+        if not folded and name != 'shifts':
+            x, channel = x * channel, None
     left = filter_ if folded else None
 
     if name == 'shared':
         y = F.conv2d(x, weight[0], None, *geometry)
     else:
-        right = None if channel is None else channel[:, :, None, None]
+        right = channel
         if spatial is not None:
             right = spatial[:, None] if right is None else right * spatial[:, None]
         if name != 'grouped' and torch.is_autocast_enabled(x.device.type):
@@ -112,13 +119,17 @@ def dynamic_conv2d(x: Tensor,
         y = FORMS[name](x, weight, left, right, kernel, geometry)
 
     if filter_ is not None and left is None:
-        factor = filter_[:, :, None, None]
+        factor = _over_map(filter_)
         # nothing else holds y, and filling a new tensor of its size takes longer than the products
         y = y * factor if torch.is_grad_enabled() else y.mul_(factor)
     if bias is not None:
-        bias = bias if kernel is None else kernel @ bias  # (1 or N, C_out)
-        y = y + bias[:, :, None, None]
+        y = y + _over_map(bias if kernel is None else kernel @ bias)  # of (1 or N, C_out)
     return y
+
+
+def _over_map(factor: Tensor) -> Tensor:
+    """``(N, C)`` -> ``(N, C, 1, 1)``."""
+    return factor.view(*factor.shape, 1, 1)
 
 
 class DynamicConv2d(BaseModule):
@@ -181,8 +192,8 @@ class DynamicConv2d(BaseModule):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(N, C_in, H, W)`` -> ``(N, C_out, H', W')``."""
-        return dynamic_conv2d(x, self.weight, self.attention(x), self.bias, self.stride, self.padding, self.dilation,
-                              self.groups, self.form)
+        geometry = Geometry(self.stride, self.padding, self.dilation, self.groups)
+        return _convolve(x, self.weight, self.attention(x), self.bias, geometry, self.form)
 
     def elementwise_macs(self, x: Tensor, y: Tensor) -> int:
         """Multiplications by the attentions, of one sample, that torch's counter of products does not see.
@@ -210,7 +221,8 @@ class DynamicConv2d(BaseModule):
 
 def _pointwise(fc: nn.Conv2d, x: Tensor) -> Tensor:
     """A 1x1 convolution on the mean of a map, ``(N, C)`` -> ``(N, C')``: as a linear layer, several times faster."""
-    return F.linear(x, fc.weight.flatten(1), fc.bias)
+    weight = fc.weight
+    return F.linear(x, weight.view(weight.shape[:2]), fc.bias)
 
 
 def _init_pointwise(module: nn.Module) -> None:
@@ -268,17 +280,18 @@ class OmniAttention(nn.Module):
             hidden = F.batch_norm(hidden, bn.running_mean, bn.running_var, bn.weight, bn.bias, eps=bn.eps)
         else:
             hidden = bn(hidden[:, :, None, None]).flatten(1)
-        hidden = F.relu(hidden)
+        # in place: on so few values it is the number of tensors that takes the time
+        hidden = hidden.relu_()
 
         def head(fc):
-            return None if fc is None else _pointwise(fc, hidden) / self.temperature
+            return None if fc is None else _pointwise(fc, hidden).div_(self.temperature)
 
         channel, filter_, spatial, kernel = map(head,
                                                 (self.channel_fc, self.filter_fc, self.spatial_fc, self.kernel_fc))
         return Attentions(
-            channel=channel.sigmoid(),
-            filter=None if filter_ is None else filter_.sigmoid(),
-            spatial=None if spatial is None else spatial.sigmoid().view(batch, *self.kernel_size),
+            channel=channel.sigmoid_(),
+            filter=None if filter_ is None else filter_.sigmoid_(),
+            spatial=None if spatial is None else spatial.sigmoid_().view(batch, *self.kernel_size),
             kernel=None if kernel is None else kernel.softmax(1))
 
 

@@ -156,7 +156,7 @@ def choose_form(x: Tensor, weight: Tensor, attentions, geometry: Geometry) -> st
         return 'shared' if attentions.spatial is None and attentions.kernel is None else 'grouped'
     train = torch.is_grad_enabled() and any(
         tensor is not None and tensor.requires_grad for tensor in (x, weight, *attentions))
-    return _fastest(tuple(x.shape), tuple(weight.shape), attentions.present, geometry, train, is_channels_last(x))
+    return _fastest(x.shape, weight.shape, attentions.present, geometry, train, is_channels_last(x))
 
 
 @functools.lru_cache(maxsize=4096)

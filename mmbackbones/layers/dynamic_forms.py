@@ -40,20 +40,19 @@ class Geometry(NamedTuple):
                      for i in range(2))
 
 
-def _by_group(weight: Tensor, groups: int) -> Tensor:
-    """``(B, C_out, C_in / groups, kH, kW)`` -> ``(B, groups, C_out / groups, C_in / groups, kH, kW)``, a view."""
-    return weight.unflatten(1, (groups, -1))
-
-
 def _scale(weight: Tensor, left: Optional[Tensor], right: Optional[Tensor], groups: int, inplace: bool) -> Tensor:
     """Multiply kernels ``(N or 1, C_out, C_in / groups, kH, kW)`` by the factors -> ``(N, ...)``."""
     if right is not None:
-        factor = right.unflatten(1, (groups, -1)) if right.shape[1] > 1 else right[:, None]
-        grouped = _by_group(weight, groups)  # factor[:, :, None]: (N, groups, 1, C_in / groups, kH, kW)
-        weight = (grouped.mul_(factor[:, :, None]) if inplace else grouped * factor[:, :, None]).flatten(1, 2)
-        inplace = True
+        if groups == 1 or right.shape[1] == 1:
+            factor = right[:, None]
+            weight = weight.mul_(factor) if inplace else weight * factor
+        else:
+            factor = right.unflatten(1, (groups, 1, -1))  # (N, groups, 1, C_in / groups, kH, kW)
+            grouped = weight.unflatten(1, (groups, -1))  # (N or 1, groups, C_out / groups, C_in / groups, kH, kW)
+            weight = (grouped.mul_(factor) if inplace else grouped * factor).flatten(1, 2)
+        inplace = not torch.is_grad_enabled()  # autograd would copy what it needs before it is overwritten
     if left is not None:
-        factor = left[:, :, None, None, None]
+        factor = left.view(*left.shape, 1, 1, 1)
         weight = weight.mul_(factor) if inplace else weight * factor
     return weight
 
@@ -63,20 +62,19 @@ def _mix(weight: Tensor, kernel: Optional[Tensor]) -> Tensor:
     return weight if kernel is None else (kernel @ weight.flatten(1)).view(-1, *weight.shape[1:])
 
 
-def _assemble(weight, left, right, kernel, groups, batch):
-    """Each sample's kernel, by differentiable operations: ``(N, C_out, C_in / groups, kH, kW)``."""
-    return _scale(_mix(weight, kernel), left, right, groups, False).expand(batch, -1, -1, -1, -1)
-
-
 def grouped_convolution(x: Tensor, weight: Tensor, left: Optional[Tensor], right: Optional[Tensor],
                         kernel: Optional[Tensor], geometry: Geometry) -> Tensor:
     """Each sample's kernel is assembled, and the samples are the groups of one convolution: the authors' form."""
     batch, in_channels = x.shape[:2]
-    weights = _assemble(weight, left, right, kernel, geometry.groups, batch)
+    weights = _scale(
+        _mix(weight, kernel), left, right, geometry.groups, kernel is not None and not torch.is_grad_enabled())
+    if batch == 1:
+        return F.conv2d(x, weights[0], None, *geometry)
     # (N * C_out, C_in / groups, kH, kW) on (1, N * C_in, H, W)
     y = F.conv2d(
-        x.reshape(1, batch * in_channels, *x.shape[2:]), weights.flatten(0, 1), None, geometry.stride, geometry.padding,
-        geometry.dilation, batch * geometry.groups)
+        x.reshape(1, batch * in_channels, *x.shape[2:]),
+        weights.expand(batch, -1, -1, -1, -1).flatten(0, 1), None, geometry.stride, geometry.padding, geometry.dilation,
+        batch * geometry.groups)
     return y.view(batch, weight.shape[1], *y.shape[2:])
 
 
@@ -140,7 +138,8 @@ class _BlockedKernels(torch.autograd.Function):
                 _convolutions_backward(dy[samples, channels], x[samples], weights, dx[samples] if need_x else None,
                                        gradients, channels.start == 0, geometry)
             if need_left or need_right:
-                product = _by_group(gradients * mixed, groups).flatten(3)  # (n, groups, C_out / groups, inner)
+                # (n, groups, C_out / groups, inner)
+                product = (gradients * mixed).unflatten(1, (groups, -1)).flatten(3)
                 if need_left:
                     if right is None:
                         d_left[samples, channels] = product.sum(-1).flatten(1)

@@ -55,7 +55,7 @@ class InvertedResidual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.bn(self.project(self.depthwise(self.expand(x))))
-        return x + y if self.shortcut else y
+        return y.add_(x) if self.shortcut else y
 
 
 # Sandler et al., table 2, cut where the maps are taken: (expand_ratio, channels, number of blocks, first stride)

@@ -39,7 +39,7 @@ class BasicBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         identity = x if self.downsample is None else self.downsample(x)
         x = self.relu(self.bn1(self.conv1(x)))
-        return self.relu(self.bn2(self.conv2(x)) + identity)
+        return self.relu(self.bn2(self.conv2(x)).add_(identity))
 
 
 class Bottleneck(nn.Module):
@@ -63,7 +63,7 @@ class Bottleneck(nn.Module):
         identity = x if self.downsample is None else self.downsample(x)
         x = self.relu(self.bn1(self.conv1(x)))
         x = self.relu(self.bn2(self.conv2(x)))
-        return self.relu(self.bn3(self.conv3(x)) + identity)
+        return self.relu(self.bn3(self.conv3(x)).add_(identity))
 
 
 def convert_state_dict(state_dict: Dict[str, Tensor]) -> Dict[str, Tensor]:
