@@ -77,6 +77,20 @@ def test_every_form_has_the_values_and_gradients_of_the_formula(case, present, m
                     ours, theirs, rtol=1e-10, atol=1e-10, msg=lambda text: f'{form}, {memory_format}: {text}')
 
 
+@pytest.mark.parametrize('batch', [1, 3])
+@pytest.mark.parametrize('case', SHAPES)
+def test_inference_has_the_same_values_and_overwrites_no_argument(case, batch):
+    for present in PRESENT:
+        arguments, leaves = draw_arguments(case, present, batch)
+        before = [leaf.detach().clone() for leaf in leaves]
+        expected = reference(*arguments).detach()
+        for form in (None, *forms_of(arguments)):
+            with torch.no_grad():
+                y = dynamic_conv2d(*arguments, form=form)
+            torch.testing.assert_close(y, expected, rtol=1e-10, atol=1e-10, msg=lambda text: f'{present}, {form}: {text}')
+        assert all(map(torch.equal, leaves, before)), present
+
+
 @pytest.mark.parametrize('form', [name for name in dynamic_cost.NAMES if name != 'shared'])
 def test_gradients_of_single_arguments(form):
     """As a frozen layer or an attention without gradient asks for them."""

@@ -110,7 +110,9 @@ def _convolve(x, weight, attentions, bias, geometry, form):
     else:
         right = channel
         if spatial is not None:
-            right = spatial[:, None] if right is None else right * spatial[:, None]
+            spatial = spatial[:, None]
+            # with a number for each input channel the product with a kernel is four times as fast as with nine in all
+            right = spatial.expand(-1, x.shape[1], -1, -1).contiguous() if right is None else right * spatial
         if name != 'grouped' and torch.is_autocast_enabled(x.device.type):
             # it does not reach into the backward pass of our own autograd functions
             dtype = torch.get_autocast_dtype(x.device.type)

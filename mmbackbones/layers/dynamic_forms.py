@@ -6,7 +6,7 @@ Every function here takes ``x`` ``(N, C_in, H, W)``, ``weight`` ``(K, C_out, C_i
 that may be None, and the geometry of the convolution:
 
 - ``left`` ``(N, C_out)`` multiplies the outputs of the kernels,
-- ``right`` ``(N, C_in or 1, kH or 1, kW or 1)`` their inputs and positions,
+- ``right`` ``(N, C_in, kH or 1, kW or 1)`` their inputs and positions,
 - ``kernel`` ``(N, K)`` mixes them. Without it K is 1.
 
 They return ``(N, C_out, H', W')``.
@@ -43,7 +43,7 @@ class Geometry(NamedTuple):
 def _scale(weight: Tensor, left: Optional[Tensor], right: Optional[Tensor], groups: int, inplace: bool) -> Tensor:
     """Multiply kernels ``(N or 1, C_out, C_in / groups, kH, kW)`` by the factors -> ``(N, ...)``."""
     if right is not None:
-        if groups == 1 or right.shape[1] == 1:
+        if groups == 1:
             factor = right[:, None]
             weight = weight.mul_(factor) if inplace else weight * factor
         else:
@@ -335,7 +335,7 @@ def scaled_shifts(x: Tensor, weight: Tensor, left: Optional[Tensor], right: Opti
 def _column_factor(x, weight, right, kernel):
     """What the shifts are multiplied with: ``(N, K, C_in, kH * kW)``."""
     count, _, _, height, width = weight.shape
-    factor = x.new_ones(()) if right is None else right.flatten(2)[:, None]  # (N, 1, C_in or 1, kH * kW or 1)
+    factor = x.new_ones(()) if right is None else right.flatten(2)[:, None]  # (N, 1, C_in, kH * kW or 1)
     if kernel is not None:
         factor = factor * kernel[:, :, None, None]
     return factor.expand(x.shape[0], count, x.shape[1], height * width)
