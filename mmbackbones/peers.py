@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from .catalogue import Backbone
 from .layers import static_conv
-from .layers.dynamic_conv import DynamicConv2d
+from .layers.dynamic_conv import Attentions, DynamicConv2d, OmniAttention
 from .models.dynamic_mobilenetv2 import DynamicMobileNetV2
 from .models.pvt import PyramidVisionTransformer, PyramidVisionTransformerV2
 from .models.swin import SwinTransformer
@@ -135,11 +135,26 @@ class _AuthorsConv:
         return y if bias is None else y + bias[..., None, None]
 
 
+class _AuthorsAttention:
+    """The release's attention: convolutions and a batch norm on maps of one pixel."""
+
+    def forward(self: OmniAttention, x: Tensor) -> Attentions:
+        hidden = self.bn(self.fc(nn.functional.adaptive_avg_pool2d(x, 1))).relu()  # (N, hidden, 1, 1)
+        logits = [
+            None if fc is None else fc(hidden).flatten(1) / self.temperature
+            for fc in (self.channel_fc, self.filter_fc, self.spatial_fc, self.kernel_fc)
+        ]
+        channel, filter_, spatial = (None if each is None else each.sigmoid() for each in logits[:3])
+        return Attentions(channel, filter_, None if spatial is None else spatial.view(-1, *self.kernel_size),
+                          None if logits[3] is None else logits[3].softmax(1))
+
+
 def _authors(config: dict, shape, with_cp) -> nn.Module:
     backbone = MODELS.build({**config, 'with_cp': with_cp})
     for module in backbone.modules():
-        if isinstance(module, DynamicConv2d):
-            module.__class__ = type(f'Authors{type(module).__name__}', (_AuthorsConv, type(module)), {})
+        for kind, authors in ((DynamicConv2d, _AuthorsConv), (OmniAttention, _AuthorsAttention)):
+            if isinstance(module, kind):
+                module.__class__ = type(f'Authors{type(module).__name__}', (authors, type(module)), {})
     return backbone
 
 

@@ -87,7 +87,8 @@ def test_inference_has_the_same_values_and_overwrites_no_argument(case, batch):
         for form in (None, *forms_of(arguments)):
             with torch.no_grad():
                 y = dynamic_conv2d(*arguments, form=form)
-            torch.testing.assert_close(y, expected, rtol=1e-10, atol=1e-10, msg=lambda text: f'{present}, {form}: {text}')
+            torch.testing.assert_close(
+                y, expected, rtol=1e-10, atol=1e-10, msg=lambda text: f'{present}, {form}: {text}')
         assert all(map(torch.equal, leaves, before)), present
 
 
