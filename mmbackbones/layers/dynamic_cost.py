@@ -118,7 +118,8 @@ def work(form: str,
         touch(inputs, 1 if train else 0)
     else:
         touch(kernels, passes)
-        touch(inputs + outputs, 6 if train else 1)  # in training many groups cost changes of the layout
+        # in training the groups that a batch becomes cost changes of the layout
+        touch(inputs + outputs, (6 if batch > 1 else 3) if train else 1)
     return counts
 
 
