@@ -19,7 +19,7 @@ CACHE_BYTES = 16 * 2**20
 # benchmarks/dynamic_conv_layers.py: float32, two cores with AVX2. Only their ratios count.
 SECONDS = {
     'macs': 1.9e-11,  # multiply-accumulate operations of convolutions
-    'products': 1.9e-11,  # and of matrix products
+    'products': 2.1e-11,  # and of matrix products
     'cached': 6.6e-10,  # elements read or written in a block or a tensor that stays in the cache
     'moved': 7.5e-10,  # in larger tensors
     'calls': 3e-05,  # operations started
@@ -94,9 +94,13 @@ def work(form: str,
     pointwise = taps == 1 and geometry.padding == (0, 0)
     inner = ('channel' in present and folded) or 'spatial' in present
     scaled = (bool(folded) and 'filter' in present) + (inner and (pointwise or name != 'product'))
-    # assembled: mixed, scaled; in training twice, and gradients written, multiplied, contracted, scaled, summed; in
-    # inference all but the first are in place, on a block that the cache holds, and take next to no time
-    passes = 2 * (mixed + scaled) + 2 + mixed + 4 * bool(scaled) if train else mixed or scaled > 0
+    # assembled: mixed, scaled; in training twice, and gradients written, multiplied, contracted, scaled, summed; for one
+    # image in inference all but the first are in place, on a block that the cache holds, and take next to no time
+    passes = mixed + scaled
+    if train:
+        passes = 2 * passes + 2 + mixed + 4 * bool(scaled)
+    elif batch == 1:
+        passes = min(passes, 1)
     touch(kernel * count, 3 if train else 1)
     if name == 'product':
         counts['products'] = macs
