@@ -94,8 +94,8 @@ def work(form: str,
     pointwise = taps == 1 and geometry.padding == (0, 0)
     inner = ('channel' in present and folded) or 'spatial' in present
     scaled = (bool(folded) and 'filter' in present) + (inner and (pointwise or name != 'product'))
-    # assembled: mixed, scaled; in training twice, and gradients written, multiplied, contracted, scaled, summed; for one
-    # image in inference all but the first are in place, on a block that the cache holds, and take next to no time
+    # assembled: mixed, scaled; in training twice, and gradients written, multiplied, contracted, scaled, summed. For
+    # one image in inference all but the first are in place, on a block in the cache, and take next to no time
     passes = mixed + scaled
     if train:
         passes = 2 * passes + 2 + mixed + 4 * bool(scaled)
