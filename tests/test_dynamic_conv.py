@@ -147,6 +147,19 @@ def test_a_form_that_cannot_compute_a_convolution_is_named_with_those_that_can()
         dynamic_conv2d(*arguments, form='shared')
 
 
+@pytest.mark.parametrize('dtype, autocast, itemsize', [(torch.float32, False, 4), (torch.float64, False, 8),
+                                                       (torch.bfloat16, False, 2), (torch.float32, True, 2)])
+def test_the_choice_counts_bytes_of_the_type_that_is_computed_in(dtype, autocast, itemsize, monkeypatch):
+    asked = set()
+    monkeypatch.setattr(dynamic_cost, 'estimate', lambda *args, itemsize: asked.add(itemsize) or 0)
+    dynamic_cost._fastest.cache_clear()
+    x, weight = torch.zeros(1, 3, 5, 7, dtype=dtype), torch.zeros(1, 2, 3, 3, 3, dtype=dtype)
+    with torch.autocast('cpu', torch.bfloat16, enabled=autocast):
+        dynamic_cost.choose_form(x, weight, Attentions(), Geometry((1, 1), (1, 1), (1, 1), 1))
+    dynamic_cost._fastest.cache_clear()
+    assert asked == {itemsize}
+
+
 def test_off_the_cpu_and_in_graphs_the_form_does_not_depend_on_sizes():
     """Counted operations and compiled graphs are those of the paper's form."""
     geometry = Geometry((1, 1), (1, 1), (1, 1), 1)

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from mmbackbones.layers import ConvMlp, Mlp, conv_mlp, mlp
+from mmbackbones.layers import ConvMlp, Mlp, _cpu, conv_mlp, mlp
 
 LAYERS = {
     'mlp': lambda: Mlp(6, 20),
@@ -31,25 +31,60 @@ def plain(layer, x):
 
 
 @pytest.mark.parametrize('size', [1, 7, 2**20])
-def test_pieces_give_the_values_of_the_whole(layer, size, monkeypatch):
+def test_pieces_give_the_values_and_gradients_of_the_whole(layer, size, monkeypatch):
+    monkeypatch.setattr(_cpu, 'LARGE_BYTES', 0)
     monkeypatch.setattr(mlp, 'ROWS', size)
     monkeypatch.setattr(conv_mlp, 'VALUES', size)
     monkeypatch.setattr(conv_mlp, 'CHANNELS', size)
-    x = draw()
+    x = draw().requires_grad_()
     expected = plain(layer, x)
-    torch.testing.assert_close(layer(x), expected, rtol=1e-12, atol=1e-12)  # with gradients: the whole
     with torch.no_grad():
         torch.testing.assert_close(layer(x), expected, rtol=1e-12, atol=1e-12)
+    actual = layer(x)
+    torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-12)
+    weights = torch.randn_like(expected).transpose(1, 2).contiguous().transpose(1, 2)  # as from a permuted map
+    inputs = [x, *layer.parameters()]
+    torch.testing.assert_close(
+        torch.autograd.grad(actual, inputs, weights),
+        torch.autograd.grad(expected, inputs, weights),
+        rtol=1e-10,
+        atol=1e-10)
+
+
+@pytest.mark.parametrize('frozen', [['fc1'], ['fc2'], ['fc1', 'fc2']])
+def test_what_is_frozen_gets_no_gradient_and_the_rest_gets_its_own(layer, frozen, monkeypatch):
+    monkeypatch.setattr(_cpu, 'LARGE_BYTES', 0)
+    for name in frozen:
+        getattr(layer, name).requires_grad_(False)
+    for x in (draw(), draw().requires_grad_()):
+        inputs = [each for each in (x, *layer.parameters()) if each.requires_grad]
+        if inputs:
+            expected = torch.autograd.grad(plain(layer, x).square().sum(), inputs)
+            layer(x).square().sum().backward()
+            torch.testing.assert_close([each.grad for each in inputs], list(expected), rtol=1e-10, atol=1e-10)
+        assert all(each.grad is None for name in frozen for each in getattr(layer, name).parameters())
+        layer.zero_grad()
+
+
+@pytest.mark.parametrize('name', ['fc1', 'act', 'fc2'])
+def test_hooks_on_its_layers_are_called(layer, name, monkeypatch):
+    monkeypatch.setattr(_cpu, 'LARGE_BYTES', 0)
+    called = []
+    module = getattr(layer, name)
+    module.register_forward_pre_hook(lambda *_: called.append('before'))
+    module.register_forward_hook(lambda *_: called.append('forward'))
+    with torch.no_grad():
+        layer(draw())
+    assert called == ['before', 'forward']
+    module.register_full_backward_hook(lambda *_: called.append('backward'))
+    layer(draw().requires_grad_()).sum().backward()
+    assert called == ['before', 'forward'] * 2 + ['backward']
 
 
 @torch.no_grad()
-def test_adapters_and_hooks_on_its_layers_are_seen(layer):
+def test_adapters_in_the_place_of_its_layers_are_seen(layer):
     x = draw()
     before = layer(x)
-    handle = layer.fc1.register_forward_hook(lambda module, inputs, output: output * 2)
-    torch.testing.assert_close(layer(x), plain(layer, x))
-    assert not torch.allclose(layer(x), before)
-    handle.remove()
 
     class Adapter(nn.Linear):
 

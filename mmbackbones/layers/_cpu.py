@@ -1,14 +1,19 @@
-"""When a layer may work piece by piece: in inference on the CPU, where large temporary tensors are dear.
+"""When a layer may work piece by piece: in eager mode on the CPU, where large temporary tensors are dear.
 
 The C library gives large blocks back to the system at once, and the next tensor of that size takes them anew, page by
 page. Filling a page for the first time costs about as much as the arithmetic on what it holds. Pieces fit the cache and
-use the same memory again. In training the tensors are kept for the backward pass and nothing is gained; a GPU's
-allocator keeps its blocks, and a compiler fuses what lies between: all of these get the plain form.
+use the same memory again. In training that pays where it saves tensors that would only be kept, or made, for the
+backward pass; a GPU's allocator keeps its blocks, and a compiler fuses what lies between: these get the plain form.
 """
 import torch
 from torch import Tensor, nn
 
-__all__ = ['is_eager', 'is_plain', 'works_in_pieces']
+__all__ = ['is_eager', 'is_large', 'is_plain', 'works_in_pieces']
+
+# glibc's DEFAULT_MMAP_THRESHOLD_MAX: it keeps smaller blocks, once one of their size was freed
+LARGE_BYTES = 32 * 2**20
+
+HOOKS = '_forward_hooks', '_forward_pre_hooks', '_backward_hooks', '_backward_pre_hooks'
 
 
 def is_eager(x: Tensor) -> bool:
@@ -22,9 +27,14 @@ def works_in_pieces(x: Tensor) -> bool:
     return not torch.is_grad_enabled() and is_eager(x)
 
 
+def is_large(dtype: torch.dtype, elements: int) -> bool:
+    """Whether a tensor of so many elements is given back to the system when it is freed."""
+    return elements * dtype.itemsize > LARGE_BYTES
+
+
 def is_plain(*layers: nn.Module) -> bool:
-    """Whether the weights and biases of linear layers and convolutions say all they do: no adapter in the place of one,
-    no hook."""
+    """Whether weights and biases say all that linear layers, convolutions and GELUs do: no adapter in the place of
+    one, no hook."""
     return all(
-        type(layer) in (nn.Linear, nn.Conv2d) and not layer._forward_hooks and not layer._forward_pre_hooks
+        type(layer) in (nn.Linear, nn.Conv2d, nn.GELU) and not any(getattr(layer, hooks) for hooks in HOOKS)
         for layer in layers)

@@ -29,7 +29,7 @@ class ConvMlp(Mlp):
         self.dwconv = nn.Conv2d(hidden_dims, hidden_dims, 3, 1, 1, groups=hidden_dims)
 
     def forward(self, x: Tensor) -> Tensor:
-        if works_in_pieces(x) and is_plain(self.fc1, self.dwconv, self.fc2):
+        if works_in_pieces(x) and is_plain(self.fc1, self.dwconv, self.act, self.fc2):
             return self._in_pieces(x)
         hidden = self.relu(self.fc1(x)).permute(0, 3, 1, 2)  # (N, hidden, H, W)
         return self.fc2(self.act(self.dwconv(hidden).permute(0, 2, 3, 1)))

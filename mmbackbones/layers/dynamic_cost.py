@@ -35,7 +35,8 @@ def work(form: str,
          present: Collection[str],
          geometry: Geometry,
          train: bool,
-         channels_last: bool = False) -> Dict[str, float]:
+         channels_last: bool = False,
+         itemsize: int = 4) -> Dict[str, float]:
     """What a form does: how many items of each kind in :data:`SECONDS`.
 
     Args:
@@ -46,6 +47,7 @@ def work(form: str,
         geometry: of the convolution.
         train: count the backward pass too.
         channels_last: the input's layout, which ``'shared'`` and ``'samples'`` keep and the others change.
+        itemsize: bytes of an element.
     """
     name, _, folded = form.partition('-')
     batch, in_channels, height, width = input_shape
@@ -62,7 +64,7 @@ def work(form: str,
     counts['calls'] = (60 if train else 20) * (1 + own_function)
 
     def touch(elements, passes, blocked=False):
-        counts['cached' if blocked or 4 * elements <= CACHE_BYTES else 'moved'] += elements * passes
+        counts['cached' if blocked or itemsize * elements <= CACHE_BYTES else 'moved'] += elements * passes
 
     # the factors that stay on the features: read and written once, in training also scaled back and multiplied
     if 'channel' in present and not folded and name != 'shifts':
@@ -126,9 +128,13 @@ def work(form: str,
     return counts
 
 
-def estimate(*args, **kwargs) -> float:
-    """Seconds that a form takes, and a price for the memory that it keeps; arguments of :func:`work`."""
-    return sum(SECONDS[kind] * amount for kind, amount in work(*args, **kwargs).items())
+def estimate(*args, itemsize: int = 4, **kwargs) -> float:
+    """Seconds that a form takes, and a price for the memory that it keeps; arguments of :func:`work`.
+
+    The constants are float32's. Of elements of half the size a register and a line of the cache hold twice as many.
+    """
+    return sum(SECONDS[kind] * amount * (1 if kind == 'calls' else itemsize / 4)
+               for kind, amount in work(*args, itemsize=itemsize, **kwargs).items())
 
 
 def possible_forms(weight_shape: Tuple[int, ...], present: Collection[str], geometry: Geometry) -> List[str]:
@@ -159,11 +165,13 @@ def choose_form(x: Tensor, weight: Tensor, attentions, geometry: Geometry) -> st
         return 'shared' if attentions.spatial is None and attentions.kernel is None else 'grouped'
     train = torch.is_grad_enabled() and any(
         tensor is not None and tensor.requires_grad for tensor in (x, weight, *attentions))
-    return _fastest(x.shape, weight.shape, attentions.present, geometry, train, is_channels_last(x))
+    dtype = torch.get_autocast_dtype('cpu') if torch.is_autocast_enabled('cpu') else x.dtype
+    return _fastest(x.shape, weight.shape, attentions.present, geometry, train, is_channels_last(x), dtype.itemsize)
 
 
 @functools.lru_cache(maxsize=4096)
-def _fastest(input_shape, weight_shape, present, geometry, *kind):
+def _fastest(input_shape, weight_shape, present, geometry, train, channels_last, itemsize):
     return min(
         possible_forms(weight_shape, present, geometry),
-        key=lambda form: estimate(form, input_shape, weight_shape, present, geometry, *kind))
+        key=lambda form: estimate(
+            form, input_shape, weight_shape, present, geometry, train, channels_last, itemsize=itemsize))

@@ -1,10 +1,12 @@
 """The two-layer perceptron of transformer blocks."""
-from typing import Callable
+from typing import Iterator, Optional
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
-from ._cpu import is_plain, works_in_pieces
+from ._cpu import is_eager, is_large, is_plain
 
 __all__ = ['Mlp']
 
@@ -12,38 +14,73 @@ __all__ = ['Mlp']
 ROWS = 1024
 
 
-def _in_pieces(x: Tensor, fc1: nn.Linear, fc2: nn.Linear) -> Tensor:
-    """``(..., C)`` -> the same shape, without a tensor of the hidden layer's size."""
-    rows = x.flatten(0, -2)
-    out = torch.empty_like(rows)
+def _pieces(rows: Tensor) -> Iterator[slice]:
     step = ROWS * torch.get_num_threads()
-    for start in range(0, len(rows), step):
-        piece = slice(start, start + step)
-        hidden = torch.addmm(fc1.bias, rows[piece], fc1.weight.t())
-        torch.addmm(fc2.bias, torch.ops.aten.gelu_(hidden), fc2.weight.t(), out=out[piece])
-    return out.view(x.shape)
+    return (slice(start, start + step) for start in range(0, len(rows), step))
+
+
+def _in_pieces(rows: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, hidden: Optional[Tensor] = None) -> Tensor:
+    """Rows of C channels -> the same shape; no tensor of the hidden layer's size but ``hidden``, which is filled."""
+    out = torch.empty_like(rows)
+    for piece in _pieces(rows):
+        if hidden is None:
+            active = torch.ops.aten.gelu_(torch.addmm(b1, rows[piece], w1.t()))
+        else:
+            active = F.gelu(torch.addmm(b1, rows[piece], w1.t(), out=hidden[piece]))
+        torch.addmm(b2, active, w2.t(), out=out[piece])
+    return out
+
+
+class _InPieces(torch.autograd.Function):
+    """:func:`_in_pieces` in training. Of the hidden layer it keeps what precedes the activation, and computes the rest
+    again: a piece of it stays in the cache, where a tensor for each step of the gradient would be new memory."""
+
+    @staticmethod
+    def forward(ctx, rows, w1, b1, w2, b2):
+        hidden = rows.new_empty(len(rows), len(w1))
+        ctx.save_for_backward(rows, hidden, w1, w2)
+        return _in_pieces(rows, w1, b1, w2, b2, hidden)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient):
+        rows, hidden, w1, w2 = ctx.saved_tensors
+        needs = ctx.needs_input_grad
+        to_rows = torch.empty_like(rows) if needs[0] else None
+        to_w1, to_b1, to_w2 = torch.zeros_like(w1), w1.new_zeros(len(w1)), torch.zeros_like(w2)
+        for piece in _pieces(rows):
+            if needs[3]:
+                to_w2.addmm_(gradient[piece].t(), F.gelu(hidden[piece]))
+            inner = gradient[piece] @ w2
+            torch.ops.aten.gelu_backward.grad_input(inner, hidden[piece], grad_input=inner)
+            if needs[2]:
+                to_b1 += inner.sum(0)
+            if needs[1]:
+                to_w1.addmm_(inner.t(), rows[piece])
+            if needs[0]:
+                torch.mm(inner, w1, out=to_rows[piece])
+        return to_rows, to_w1, to_b1, to_w2, gradient.sum(0)
 
 
 class Mlp(nn.Module):
-    """Linear, activation, linear, over the last dimension. ``(..., C)`` -> ``(..., C)``.
+    """Linear, GELU, linear, over the last dimension. ``(..., C)`` -> ``(..., C)``.
 
     Args:
         embed_dims: C.
         hidden_dims: channels between the two layers.
-        act: makes the activation. Defaults to GELU.
-        drop_rate: of the dropout behind either layer. Defaults to 0: none.
     """
 
-    def __init__(self, embed_dims: int, hidden_dims: int, act: Callable = nn.GELU, drop_rate: float = 0.):
+    def __init__(self, embed_dims: int, hidden_dims: int):
         super().__init__()
         self.fc1 = nn.Linear(embed_dims, hidden_dims)
-        self.act = act()
+        self.act = nn.GELU()
         self.fc2 = nn.Linear(hidden_dims, embed_dims)
-        self.drop = nn.Dropout(drop_rate)
 
     def forward(self, x: Tensor) -> Tensor:
-        drops = self.training and self.drop.p > 0
-        plain = type(self.act) is nn.GELU and self.act.approximate == 'none' and is_plain(self.fc1, self.fc2)
-        if works_in_pieces(x) and plain and not drops:
-            return _in_pieces(x, self.fc1, self.fc2)
-        return self.drop(self.fc2(self.drop(self.act(self.fc1(x)))))
+        if is_eager(x) and is_plain(self.fc1, self.act, self.fc2):
+            parameters = self.fc1.weight, self.fc1.bias, self.fc2.weight, self.fc2.bias
+            if not torch.is_grad_enabled():
+                return _in_pieces(x.flatten(0, -2), *parameters).view(x.shape)
+            if is_large(x.dtype, x.numel() // x.shape[-1] * self.fc1.out_features):
+                return _InPieces.apply(x.flatten(0, -2), *parameters).view(x.shape)
+        return self.fc2(self.act(self.fc1(x)))
