@@ -37,7 +37,7 @@ class _InPieces(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, rows, w1, b1, w2, b2):
-        hidden = rows.new_empty(len(rows), len(w1))
+        hidden = rows.new_empty(len(rows), len(w1)) if any(ctx.needs_input_grad) else None
         ctx.save_for_backward(rows, hidden, w1, w2)
         return _in_pieces(rows, w1, b1, w2, b2, hidden)
 
