@@ -67,6 +67,15 @@ def shared_data(name: str) -> Path:
     return path
 
 
+@pytest.fixture(autouse=True)
+def no_visualizer_is_left():
+    """MMEngine names them by the second: the run of the next test would write into a folder that is gone."""
+    yield
+    visualization = sys.modules.get('mmengine.visualization')
+    for kind in visualization.Visualizer.__subclasses__() if visualization else ():
+        kind._instance_dict.clear()
+
+
 @pytest.fixture(scope='session')
 def coco_mini() -> Path:
     """160 images of COCO 2017 in MMDetection's layout, where this machine has them."""
