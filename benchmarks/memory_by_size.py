@@ -19,7 +19,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--backbones', nargs='+', default=['dsnet_t', 'pvt_s'], metavar='NAME')
     parser.add_argument('--sizes', nargs='*', type=int, default=[640, 1280, 2560], help='longer sides, forward')
-    parser.add_argument('--train-sizes', nargs='*', type=int, default=[640, 1280], help='forward and backward')
+    parser.add_argument('--train-sizes', nargs='*', type=int, default=[640, 1280, 2560], help='forward and backward')
     parser.add_argument('--device', choices=('cpu', 'cuda'), default='cpu')
     parser.add_argument('--out', type=Path, metavar='FILE', help='results, JSON')
     args = parser.parse_args()
