@@ -93,3 +93,12 @@ def test_adapters_in_the_place_of_its_layers_are_seen(layer):
 
     layer.fc2.__class__ = Adapter
     torch.testing.assert_close(layer(x), before + 1)
+
+
+@torch.no_grad()
+def test_another_activation_in_the_place_of_its_own_is_seen(layer):
+    x = draw()
+    before = layer(x)
+    for act in (nn.GELU('tanh'), nn.ReLU()):
+        layer.act = act
+        assert not torch.allclose(layer(x), before, rtol=1e-7, atol=1e-7)

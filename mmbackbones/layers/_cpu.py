@@ -33,8 +33,8 @@ def is_large(dtype: torch.dtype, elements: int) -> bool:
 
 
 def is_plain(*layers: nn.Module) -> bool:
-    """Whether weights and biases say all that linear layers, convolutions and GELUs do: no adapter in the place of
-    one, no hook."""
+    """Whether weights and biases say all that linear layers, convolutions and exact GELUs do: no adapter in the place
+    of one, no hook."""
     return all(
-        type(layer) in (nn.Linear, nn.Conv2d, nn.GELU) and not any(getattr(layer, hooks) for hooks in HOOKS)
-        for layer in layers)
+        type(layer) in (nn.Linear, nn.Conv2d, nn.GELU) and getattr(layer, 'approximate', 'none') == 'none' and not any(
+            getattr(layer, hooks) for hooks in HOOKS) for layer in layers)
