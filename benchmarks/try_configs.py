@@ -18,7 +18,8 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from mmbackbones.launch import move_data_root, set_backbone_weights
+from mmbackbones.training.options import move_data_root
+from mmbackbones.training.start import set_backbone_weights
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs' / 'detection'
 # other data, and runs by tools/demo.py

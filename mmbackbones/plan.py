@@ -4,10 +4,12 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Sequence, Tuple
 
 from mmengine.config import Config, ConfigDict
 
+from .errors import UserError
+
 __all__ = ['Change', 'Plan', 'SwapError', 'code', 'get', 'nodes']
 
 
-class SwapError(ValueError):
+class SwapError(UserError):
     """The backbone cannot take this place; the message says why, and what would fit."""
 
 

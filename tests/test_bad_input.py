@@ -14,8 +14,11 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS
 from PIL import Image
 
-from mmbackbones import launch
-from mmbackbones.checks import InputError, check_data, check_processes
+from mmbackbones import training
+from mmbackbones.data import check_data
+from mmbackbones.errors import InputError
+from mmbackbones.training.options import guard_images, move_data_root
+from mmbackbones.training.preflight import check_processes
 from mmbackbones.transforms import BadImageError, LoadImageFromFile
 
 
@@ -28,7 +31,7 @@ def data(shapes, tmp_path) -> Path:
 @pytest.fixture
 def cfg(tiny_config, data) -> Config:
     cfg = Config.fromfile(tiny_config)
-    launch.move_data_root(cfg, str(data))
+    move_data_root(cfg, str(data))
     return cfg
 
 
@@ -142,14 +145,14 @@ def test_checkpoints_that_cannot_be_used(shapes, tiny_config, tmp_path):
     stranger = tmp_path / 'stranger.pth'
     torch.save(dict(state_dict={'other.weight': torch.ones(1)}), stranger)
     for argv, run, expected in (
-        ([common[0], str(code), *common[1:]], launch.test, 'refused'),
-        ([*common, '--resume', str(code)], launch.train, 'refused'),
-        ([common[0], str(stranger), *common[1:]], launch.test, 'other.weight'),
-        ([*common, '--resume', str(stranger)], launch.train, 'other.weight'),
-        ([*common, '--cfg-options', f'load_from={stranger}'], launch.train, 'other.weight'),
-        ([*common, '--resume', str(tmp_path / 'none.pth')], launch.train, 'no such file'),
-        ([*common, '--backbone-weights', str(tmp_path / 'none.pth')], launch.train, 'no such file'),
-        ([*common, '--backbone-weights', str(stranger)], launch.train, 'no key matches ResNet. It has other.weight'),
+        ([common[0], str(code), *common[1:]], training.test, 'refused'),
+        ([*common, '--resume', str(code)], training.train, 'refused'),
+        ([common[0], str(stranger), *common[1:]], training.test, 'other.weight'),
+        ([*common, '--resume', str(stranger)], training.train, 'other.weight'),
+        ([*common, '--cfg-options', f'load_from={stranger}'], training.train, 'other.weight'),
+        ([*common, '--resume', str(tmp_path / 'none.pth')], training.train, 'no such file'),
+        ([*common, '--backbone-weights', str(tmp_path / 'none.pth')], training.train, 'no such file'),
+        ([*common, '--backbone-weights', str(stranger)], training.train, 'no key matches ResNet. It has other.weight'),
     ):
         with pytest.raises(SystemExit) as error:
             run(argv)
@@ -220,7 +223,7 @@ def test_bad_image_stops_a_run_with_its_name_alone(tiny_config, data, tmp_path):
     bad = sorted((data / 'train2017').iterdir())[2]
     bad.write_bytes(b'')
     with pytest.raises(SystemExit) as error:
-        launch.train([str(tiny_config), '--data-root', str(data), '--work-dir', str(tmp_path / 'work')])
+        training.train([str(tiny_config), '--data-root', str(data), '--work-dir', str(tmp_path / 'work')])
     assert str(error.value).startswith(f'error: cannot read image {bad}: the file is empty')
     assert len(str(error.value).splitlines()) == 1
 
@@ -229,7 +232,7 @@ def test_bad_images_skip_trains_without_them_and_counts_them_in_evaluation(cfg, 
     spoiled = sorted((data / 'train2017').iterdir())[0], sorted((data / 'val2017').iterdir())[0]
     for path in spoiled:
         path.write_bytes(path.read_bytes()[:-300])
-    launch.guard_images(cfg, 'skip')
+    guard_images(cfg, 'skip')
     datasets = [
         DATASETS.build(dict(cfg[f'{loader}_dataloader'].dataset, _scope_='mmdet')) for loader in ('train', 'val')
     ]

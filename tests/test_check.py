@@ -4,7 +4,7 @@ import copy
 import pytest
 from test_configs import CLASSIFIERS, DETECTORS, ROOT, load
 
-from mmbackbones import launch
+from mmbackbones import training
 from mmbackbones.check import check_config, check_fit
 from mmbackbones.cli import main
 from mmbackbones.config_files import load_config
@@ -152,7 +152,7 @@ def test_the_command_tells_what_fits_and_training_stops_before_data(tmp_path, ca
     said = capsys.readouterr().err
     assert 'set model.neck.in_channels=[256, 512, 1024, 2048]' in said
     with pytest.raises(SystemExit) as stopped:  # there are no data: they are looked at later
-        launch.train([str(path), '--work-dir', str(tmp_path / 'work')])
+        training.train([str(path), '--work-dir', str(tmp_path / 'work')])
     assert 'set model.neck.in_channels=[256, 512, 1024, 2048]' in str(stopped.value)
     assert not (tmp_path / 'work').exists()
 

@@ -15,8 +15,8 @@ from mmengine.config import Config
 from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.registry import MODELS, DefaultScope
 
-from mmbackbones.launch import set_backbone_weights
 from mmbackbones.models import PooledDropout, PooledNorm
+from mmbackbones.training.start import set_backbone_weights
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = sorted(

@@ -17,7 +17,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from mmbackbones.cli import main
-from mmbackbones.launch import move_data_root
+from mmbackbones.training.options import move_data_root
 
 # The smallest that shows it: 32 images at 160 pixels, 24 steps of 2 processes x 2 images.
 CONFIG = """

@@ -7,8 +7,9 @@ import pytest
 from conftest import ROOT, tool
 from mmengine.config import Config
 
-from mmbackbones import launch
-from mmbackbones.checks import InputError
+from mmbackbones.errors import InputError
+from mmbackbones.training.options import guard_images, move_data_root
+from mmbackbones.training.start import set_backbone_weights
 
 
 def test_data_root_moves_every_path_below_it():
@@ -20,7 +21,7 @@ def test_data_root_moves_every_path_below_it():
             evaluator=(dict(ann_file='data/coco/annotations/val.json'), ),
             load_from='data/coco2/x.pth',
             model=dict(type='data/coco')))
-    launch.move_data_root(cfg, '/elsewhere/coco')
+    move_data_root(cfg, '/elsewhere/coco')
     datasets = cfg.train_dataloader.dataset.datasets
     assert [dataset.data_root.rstrip('/') for dataset in datasets] == ['/elsewhere/coco'] * 2
     assert cfg.evaluator[0].ann_file == '/elsewhere/coco/annotations/val.json'
@@ -28,10 +29,10 @@ def test_data_root_moves_every_path_below_it():
 
     # classification configs have it in the data sets alone
     cfg = Config(dict(train_dataloader=dict(dataset=dict(data_root='data/imagenet', split='train'))))
-    launch.move_data_root(cfg, '/elsewhere')
+    move_data_root(cfg, '/elsewhere')
     assert cfg.train_dataloader.dataset.data_root == '/elsewhere'
     with pytest.raises(InputError, match='several'):
-        launch.move_data_root(Config(dict(a=dict(data_root='x'), b=dict(data_root='y'))), '/elsewhere')
+        move_data_root(Config(dict(a=dict(data_root='x'), b=dict(data_root='y'))), '/elsewhere')
 
 
 def test_backbone_weights_bring_the_fine_tuning_recipe(tmp_path):
@@ -45,16 +46,16 @@ def test_backbone_weights_bring_the_fine_tuning_recipe(tmp_path):
                 pretrained_backbone=dict(frozen_stages=1, norm_eval=True)))
 
     cfg = config()
-    launch.set_backbone_weights(cfg, str(weights))
+    set_backbone_weights(cfg, str(weights))
     assert cfg.model.backbone == dict(
         depth=18, frozen_stages=1, norm_eval=True, init_cfg=dict(type='Pretrained', checkpoint=str(weights)))
-    launch.set_backbone_weights(cfg, 'none')
+    set_backbone_weights(cfg, 'none')
     assert cfg.model.backbone == dict(depth=18, frozen_stages=-1, norm_eval=False, init_cfg=None)
 
 
 def test_every_image_loader_of_a_config_is_replaced(tiny_config):
     cfg = Config.fromfile(tiny_config)
-    launch.guard_images(cfg, 'skip')
+    guard_images(cfg, 'skip')
     found = re.findall(r"type='([\w.]*)LoadImageFromFile'", cfg.pretty_text)
     assert len(found) >= 3 and set(found) == {'mmbackbones.'}
     loaders = [cfg[name].dataset.pipeline[0] for name in ('train_dataloader', 'val_dataloader', 'test_dataloader')]

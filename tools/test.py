@@ -1,5 +1,5 @@
 """Evaluate a checkpoint: python tools/test.py --help."""
-from mmbackbones.launch import test
+from mmbackbones.training import test
 
 if __name__ == '__main__':
     test()

@@ -1,5 +1,5 @@
 """Train a detector or classifier: python tools/train.py --help."""
-from mmbackbones.launch import train
+from mmbackbones.training import train
 
 if __name__ == '__main__':
     train()

@@ -8,37 +8,15 @@ from mmengine.dist import master_only
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook as _CheckpointHook
 
+from ..files import TEMPORARY, write_atomically
 from ..registry import HOOKS
 from ..weights import CheckpointError, read_checkpoint
 
-__all__ = ['CheckpointHook', 'newest_checkpoint', 'write_atomically']
+__all__ = ['CheckpointHook', 'newest_checkpoint']
 
 BACKEND = 'mmbackbones.atomic'
 LAST = 'last_checkpoint'
 NAME = r'(epoch|iter)_(\d+)\.pth'
-TEMPORARY = '.{}.tmp'
-
-
-def write_atomically(path: Union[str, Path], content: bytes) -> None:
-    """Write a file such that at any moment its path holds the old content or the new one, whole.
-
-    Args:
-        path: the file; its folder exists.
-        content: what it is to hold.
-    """
-    path = Path(path)
-    temporary = path.with_name(TEMPORARY.format(path.name))
-    with open(temporary, 'wb') as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    # the rename itself reaches the disk with the folder
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 @register_backend(BACKEND)

@@ -11,6 +11,7 @@ import numpy as np
 from mmcv.transforms import LoadImageFromFile as _LoadImageFromFile
 from mmengine.logging import print_log
 
+from ..errors import UserError
 from ..registry import TRANSFORMS
 
 __all__ = ['BadImageError', 'LoadImageFromFile']
@@ -19,7 +20,7 @@ JPEG_START, JPEG_SCAN, JPEG_END = b'\xff\xd8', 0xDA, b'\xff\xd9'
 PNG_START, PNG_END = b'\x89PNG\r\n\x1a\n', b'IEND\xaeB`\x82'
 
 
-class BadImageError(ValueError):
+class BadImageError(UserError):
     """An image file that is missing, empty, cut off or no image."""
 
 

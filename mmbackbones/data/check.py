@@ -1,56 +1,21 @@
-"""What can be known to be wrong before a model is built or training starts, each said in one clear error."""
+"""What can be known to be wrong with data before a model is built, each said in one clear error."""
 import json
 import os
-from pathlib import Path
 from typing import Iterator, List, Optional, Sequence, Tuple
 
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS
 
-__all__ = ['InputError', 'check_data', 'check_head_classes', 'check_processes', 'check_work_dir']
+from ..errors import InputError
+
+__all__ = ['check_data', 'check_head_classes']
 
 SHOWN = 10
 LARGE_FILE = 50 * 2**20  # bytes; parsing takes seconds from here on
 
 LAYOUT = ('Expected layout: <data root>/annotations/instances_{train,val}2017.json, '
           '<data root>/{train,val}2017/*.jpg')
-
-
-class InputError(ValueError):
-    """Something given by the user (data, options, machine) that no run can succeed with."""
-
-
-def check_processes(local_processes: int, devices: int) -> None:
-    """Refuse more processes on this machine than it has GPUs.
-
-    Args:
-        local_processes: processes started on this machine.
-        devices: CUDA devices that they see; 0 means that the run is on the CPU, where any number will do.
-
-    Raises:
-        InputError: if there are not enough devices.
-    """
-    if 0 < devices < local_processes:
-        raise InputError(f'{local_processes} processes were started on this machine, but only {devices} '
-                         f'GPU{"s are" if devices > 1 else " is"} visible: each process needs one of its own. Start at '
-                         f'most {devices} (tools/dist_train.sh CONFIG {devices}), or look at CUDA_VISIBLE_DEVICES.')
-
-
-def check_work_dir(work_dir: str) -> None:
-    """Create the work directory and make sure that files can be written to it.
-
-    Raises:
-        InputError: if either fails.
-    """
-    probe = Path(work_dir) / f'.probe-{os.getpid()}'
-    try:
-        os.makedirs(work_dir, exist_ok=True)
-        probe.write_bytes(b'probe')
-        probe.unlink()
-    except OSError as error:
-        raise InputError(f'cannot write to the work directory {os.path.abspath(work_dir)}: {error.strerror}. '
-                         f'Choose another with --work-dir FOLDER.') from error
 
 
 def _leaves(dataset: dict, key: str) -> Iterator[Tuple[str, dict]]:

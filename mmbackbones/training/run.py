@@ -1,0 +1,119 @@
+"""What ``tools/train.py`` and ``tools/test.py`` do around MMEngine's Runner.
+
+In this order: read the config, apply the options, check everything that can be checked, start the processes' group,
+build the runner, run. Whatever is wrong is said before a model is built.
+"""
+import json
+import sys
+from pathlib import Path
+from typing import Callable, List, Optional
+
+import torch.distributed as torch_dist
+from mmengine.config import Config
+from mmengine.dist import get_rank
+from mmengine.hooks import LoggerHook
+from mmengine.runner import Runner
+
+from ..check import check_config
+from ..errors import InputError, UserError
+from .options import build_parser, read_command, set_training
+from .preflight import prepare
+from .processes import global_rank
+from .record import environment
+from .start import check_backbone, check_fit, choose_start, warn_of_random_backbone
+
+__all__ = ['test', 'train']
+
+
+def report_user_errors(run: Callable[[Optional[List[str]]], None]) -> Callable:
+    """Say what the user can mend in one line, without a stack of calls."""
+
+    def wrapped(argv: Optional[List[str]] = None) -> None:
+        try:
+            run(argv)
+        except UserError as error:
+            # raised in a data loading worker, it comes with the worker's stack
+            text = str(error).strip()
+            sys.exit(f'error: {text.splitlines()[-1].split("Error: ")[-1] if "Traceback" in text else text}')
+        # on success only: after an error others may still wait in a collective, and leaving it could block
+        if torch_dist.is_initialized():
+            torch_dist.destroy_process_group()
+
+    wrapped.__doc__ = run.__doc__
+    return wrapped
+
+
+def build_runner(cfg: Config) -> Runner:
+    runner = Runner.from_cfg(cfg)
+    if get_rank() == 0:
+        (Path(runner.log_dir) / 'environment.json').write_text(json.dumps(environment(), indent=2) + '\n')
+    return runner
+
+
+@report_user_errors
+def train(argv: Optional[List[str]] = None) -> None:
+    """Train: the command ``tools/train.py``.
+
+    Args:
+        argv: command line without the program's name. Defaults to None: ``sys.argv``.
+    """
+    parser = build_parser(
+        'Train a detector or classifier.',
+        'python tools/train.py configs/detection/faster_rcnn_odconv_r50.py --data-root data/coco --backbone-weights '
+        'odconv_r50.pth')
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='FILE',
+        help='go on from a checkpoint; without a file, from the newest intact one in the work directory')
+    parser.add_argument(
+        '--backbone-weights',
+        metavar='FILE',
+        help="pretrained weights of the backbone, or 'none' for random ones and nothing frozen")
+    parser.add_argument(
+        '--auto-scale-lr', action='store_true', help='scale the learning rate to the actual batch over all processes')
+    args, cfg = read_command(parser, argv)
+    set_training(cfg, args)
+    if global_rank() == 0:
+        problems = check_config(cfg)
+        if problems:
+            raise InputError('\n'.join(f'{args.config}: {problem}' for problem in problems))
+    prepare(cfg, ['train', 'val'])
+    choose_start(cfg, args.resume)
+    if not args.backbone_weights:
+        warn_of_random_backbone(cfg)
+    runner = build_runner(cfg)
+    if cfg.get('load_from'):
+        check_fit(runner, cfg.load_from, partly=not cfg.get('resume'))
+    elif args.backbone_weights not in (None, 'none'):
+        check_backbone(runner, args.backbone_weights)
+    runner.train()
+
+
+@report_user_errors
+def test(argv: Optional[List[str]] = None) -> None:
+    """Evaluate: the command ``tools/test.py``.
+
+    Args:
+        argv: command line without the program's name. Defaults to None: ``sys.argv``.
+    """
+    parser = build_parser(
+        'Evaluate a checkpoint on the test data of a config.',
+        'python tools/test.py configs/detection/faster_rcnn_odconv_r50.py '
+        'work_dirs/faster_rcnn_odconv_r50/epoch_12.pth')
+    parser.add_argument('checkpoint', help='checkpoint of the whole model')
+    args, cfg = read_command(parser, argv)
+    if not cfg.get('test_dataloader'):
+        raise InputError(f'{args.config} has no test_dataloader: nothing to evaluate.')
+    if args.amp:
+        cfg.test_cfg.fp16 = True
+    cfg.load_from, cfg.resume = args.checkpoint, False
+    prepare(cfg, ['test'])
+    runner = build_runner(cfg)
+    check_fit(runner, args.checkpoint)
+    batches = len(runner.test_dataloader)
+    for hook in runner.hooks:
+        if isinstance(hook, LoggerHook):  # ten lines of progress for a small data set too
+            hook.interval = max(1, min(hook.interval, batches // 10))
+    runner.test()
