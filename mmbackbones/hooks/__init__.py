@@ -1,6 +1,10 @@
 """Training hooks."""
-from .checkpoint import CheckpointHook
+from .checkpoint import CheckpointHook, SaveBestHook
+from .finite_loss import FiniteLossHook
 from .random_seed import RandomSeedHook
+from .resume import ResumeHook
 from .temperature import TemperatureAnnealingHook
 
-__all__ = ['CheckpointHook', 'RandomSeedHook', 'TemperatureAnnealingHook']
+__all__ = [
+    'CheckpointHook', 'FiniteLossHook', 'RandomSeedHook', 'ResumeHook', 'SaveBestHook', 'TemperatureAnnealingHook'
+]

@@ -10,6 +10,7 @@ from mmengine.config import Config, DictAction
 from ..errors import InputError
 from ..plan import nodes
 from ..weights import use_safe_loading
+from .resumable import make_resumable
 from .start import set_backbone_weights
 
 __all__ = ['build_parser', 'guard_images', 'move_data_root', 'read_command', 'set_training']
@@ -145,14 +146,4 @@ def set_training(cfg: Config, args: argparse.Namespace) -> None:
     if cfg.get('default_scope') == 'mmpretrain':
         # as MMPretrain's own tool does: stack in the workers, not in the main process
         cfg.train_dataloader.setdefault('collate_fn', dict(type='default_collate'))
-    # a resumed epoch augments as the interrupted one did, see RandomSeedHook
-    cfg.train_dataloader.worker_init_fn = dict(type='mmbackbones.hooks.random_seed.seed_worker')
-    cfg.train_dataloader.persistent_workers = False
-    cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), dict(type='mmbackbones.RandomSeedHook')]
-    if cfg.launcher != 'none':
-        # each process has batch statistics of its own; the checkpoint holds what was validated
-        cfg.custom_hooks.append(dict(type='SyncBuffersHook'))
-    hooks = cfg.setdefault('default_hooks', {})
-    checkpoint = hooks.setdefault('checkpoint', dict(type='CheckpointHook', interval=1))
-    if checkpoint and checkpoint['type'] in ('CheckpointHook', 'mmengine.CheckpointHook'):
-        checkpoint['type'] = 'mmbackbones.CheckpointHook'
+    make_resumable(cfg)

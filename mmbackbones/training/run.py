@@ -16,6 +16,7 @@ from mmengine.runner import Runner
 
 from ..check import check_config
 from ..errors import InputError, UserError
+from .lock import lock_work_dir
 from .options import build_parser, read_command, set_training
 from .preflight import prepare
 from .processes import global_rank
@@ -80,15 +81,16 @@ def train(argv: Optional[List[str]] = None) -> None:
         if problems:
             raise InputError('\n'.join(f'{args.config}: {problem}' for problem in problems))
     prepare(cfg, ['train', 'val'])
-    choose_start(cfg, args.resume)
-    if not args.backbone_weights:
-        warn_of_random_backbone(cfg)
-    runner = build_runner(cfg)
-    if cfg.get('load_from'):
-        check_fit(runner, cfg.load_from, partly=not cfg.get('resume'))
-    elif args.backbone_weights not in (None, 'none'):
-        check_backbone(runner, args.backbone_weights)
-    runner.train()
+    with lock_work_dir(cfg.work_dir):
+        choose_start(cfg, args.resume)
+        if not args.backbone_weights:
+            warn_of_random_backbone(cfg)
+        runner = build_runner(cfg)
+        if cfg.get('load_from'):
+            check_fit(runner, cfg.load_from, partly=not cfg.get('resume'))
+        elif args.backbone_weights not in (None, 'none'):
+            check_backbone(runner, args.backbone_weights)
+        runner.train()
 
 
 @report_user_errors

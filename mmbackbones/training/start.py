@@ -50,19 +50,22 @@ def choose_start(cfg: Config, resume: Optional[str]) -> None:
         cfg: its ``load_from`` and ``resume`` are set.
         resume: a file, ``'auto'`` or None.
     """
+    if resume is None and int(os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)):
+        resume = 'auto'  # torchrun has replaced processes that died
     if resume is None and cfg.get('resume'):
         resume = cfg.get('load_from') or 'auto'
     choice = [None]
     if get_rank() == 0:
+        template = ((cfg.get('default_hooks') or {}).get('checkpoint') or {}).get('filename_tmpl')
         if resume == 'auto':
-            choice[0], broken = newest_checkpoint(cfg.work_dir)
+            choice[0], broken = newest_checkpoint(cfg.work_dir, template)
             for line in broken:
                 print_log(f'Warning: {line}. Trying the one before it.')
             print_log(f'Resuming from {choice[0]}' if choice[0] else f'No checkpoint in {cfg.work_dir} to resume from: '
                       'starting from zero')
         else:
             choice[0] = resume
-            if resume is None and newest_checkpoint(cfg.work_dir)[0]:
+            if resume is None and newest_checkpoint(cfg.work_dir, template)[0]:
                 print_log(f'Warning: {cfg.work_dir} holds checkpoints of an earlier run, which this one will replace. '
                           f'Pass --resume to go on with it, or --work-dir to keep it.')
     broadcast_object_list(choice)
