@@ -87,6 +87,7 @@ class CheckpointHook(_CheckpointHook):
         if steps is not None and not (own and isinstance(steps, list) and all(type(step) is int for step in steps)):
             del info['keep_ckpt_ids']
         super().before_train(runner)
+        self.last_ckpt = resumed
         if self.save_best is not None:  # the folder may have been moved since
             if len(self.key_indicators) == 1:
                 self.best_ckpt_path = self._in_out_dir(self.best_ckpt_path)

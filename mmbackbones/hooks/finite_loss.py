@@ -63,7 +63,7 @@ class FiniteLossHook(Hook):
                          data_batch: Any = None,
                          outputs: Optional[Dict[str, Any]] = None) -> None:
         terms = {
-            name: float(value)
+            name: float(value.detach() if isinstance(value, torch.Tensor) else value)
             for name, value in (outputs or {}).items()
             if 'loss' in name and (isinstance(value, float) or isinstance(value, torch.Tensor) and value.numel() == 1)
         }

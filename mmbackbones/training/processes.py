@@ -1,6 +1,8 @@
 """The processes of a run: how many, which of them this one is, and the group that they form."""
 import os
 import subprocess
+import threading
+import time
 
 import torch
 import torch.distributed as torch_dist
@@ -21,10 +23,27 @@ def local_size() -> int:
     return int(os.environ.get('LOCAL_WORLD_SIZE') or os.environ.get('SLURM_NTASKS_PER_NODE') or local_rank + 1)
 
 
+def _end_with_launcher() -> None:
+    """End this process, and with it its workers, when torchrun is gone: killed, it cannot do so itself.
+
+    Otherwise they would go on writing into a folder in which the run is resumed.
+    """
+    launcher = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == launcher:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def start_group(cfg: Config) -> None:
     """Join the processes into one group: NCCL with GPUs, Gloo without."""
     if cfg.launcher == 'none':
         return
+    if cfg.launcher == 'pytorch':
+        _end_with_launcher()
     if torch.cuda.is_available():
         init_dist(cfg.launcher, **cfg.get('env_cfg', {}).get('dist_cfg', dict(backend='nccl')))
         return

@@ -51,7 +51,10 @@ def choose_start(cfg: Config, resume: Optional[str]) -> None:
         resume: a file, ``'auto'`` or None.
     """
     if resume is None and int(os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)):
-        resume = 'auto'  # torchrun has replaced processes that died
+        resume = 'auto'
+        if get_rank() == 0:
+            print_log(f'Processes died and were replaced, for the {os.environ["TORCHELASTIC_RESTART_COUNT"]}. time of '
+                      f'{os.environ.get("TORCHELASTIC_MAX_RESTARTS")} allowed')
     if resume is None and cfg.get('resume'):
         resume = cfg.get('load_from') or 'auto'
     choice = [None]
