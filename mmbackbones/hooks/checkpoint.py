@@ -97,7 +97,7 @@ class CheckpointHook(_CheckpointHook):
                     for key, path in self.best_ckpt_path_dict.items()
                 }
         if isinstance(self.file_backend, LocalBackend):
-            self._set_apart(runner, resumed)
+            self._set_apart(runner, resumed, own)
 
     def _is_own(self, runner, resumed: Optional[str]) -> bool:
         """Whether the checkpoint that the run goes on from lies in the run's own folder."""
@@ -111,12 +111,12 @@ class CheckpointHook(_CheckpointHook):
         return None if path is None else self.file_backend.join_path(self.out_dir, os.path.basename(path))
 
     @master_only
-    def _set_apart(self, runner, resumed: Optional[str]) -> None:
+    def _set_apart(self, runner, resumed: Optional[str], own: bool) -> None:
         """Note which checkpoints are not this run's: a kill before its first one must not lead back to them."""
         if runner.iter and not resumed:
             return
         folder, last = Path(self.out_dir), Path(runner.work_dir) / LAST
-        step = _step_of(Path(resumed).name, self.filename_tmpl) if resumed and self._is_own(runner, resumed) else None
+        step = _step_of(Path(resumed).name, self.filename_tmpl) if resumed and own else None
         found = [path for path in folder.glob('*.pth') if _step_of(path.name, self.filename_tmpl) is not None]
         apart = [path for path in found if step is None or _step_of(path.name, self.filename_tmpl) > step]
         if apart or (folder / APART).exists():
@@ -295,7 +295,8 @@ def newest_checkpoint(work_dir: Union[str, Path],
         for template in templates:
             if _step_of(named.name, template) is not None:
                 last_template, last_step = template, _step_of(named.name, template)
-        if not (folders[0] / named.name).is_file() and named.parent.is_dir():
+        elsewhere = last_step != float('inf') and not (folders[0] / named.name).is_file()
+        if elsewhere and named.parent != Path() and named.parent.is_dir():
             folders.append(named.parent)
     found = {}
     for folder in folders:
