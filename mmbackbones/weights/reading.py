@@ -1,132 +1,89 @@
-"""Checkpoints, read without running anything in them.
+"""Checkpoints, read without running anything in them: the one reader for every entrance, format and address.
 
-Only tensors, plain containers and the few classes that MMEngine's own training checkpoints hold are unpickled; a file
-with anything else in it is refused before any of it runs. PaddlePaddle's files are read likewise.
+Only tensors, arrays of numbers, plain containers and the few classes that hold data in authors' and MMEngine's own
+checkpoints are read. A file with anything else in it is refused by name; nothing of a file is imported or called.
 """
 import os
-import pickle
-from typing import Callable, Dict, Mapping
-from urllib.parse import urlsplit
-
-import numpy as np
-import torch
-from torch import Tensor
+from typing import Any, Mapping
 
 from ..errors import UserError
-from .paddle import read_pdparams
+from .addresses import SCHEMES, open_checkpoint
+from .arrays import MapLocation
+from .containers import read_container
+from .pickles import DamagedError, RefusedError, printable
 
 __all__ = ['CheckpointError', 'read_checkpoint', 'use_safe_loading']
+
+MAX_REASON = 300
+FORMATS = {'.pdparams': 'a PaddlePaddle checkpoint', '.safetensors': 'in the format of its name'}
 
 
 class CheckpointError(UserError):
     """A checkpoint that cannot be read, or does not fit the model."""
 
 
-def _history_method(cls, name: str) -> Callable:
-    """Stands in for ``getattr``, by which MMEngine's HistoryBuffer pickles its statistics methods, and for no more."""
-    from mmengine.logging import HistoryBuffer
-    if cls is HistoryBuffer and name in ('min', 'max', 'current', 'mean'):
-        return getattr(HistoryBuffer, name)
-    raise pickle.UnpicklingError(f'a reference to {name!r} of {cls!r}')
+def _read(address: str, map_location: MapLocation) -> Any:
+    """What a file holds.
 
-
-# torch finds an allowed global by these names
-_history_method.__module__, _history_method.__name__, _history_method.__qualname__ = 'builtins', 'getattr', 'getattr'
-
-
-def _allowed_globals() -> list:
-    """The classes in MMEngine's training checkpoints: HistoryBuffer (the log) and numpy scalars and arrays in it."""
-    from mmengine.logging import HistoryBuffer
-    core = getattr(np, '_core', None) or np.core
-    dtypes = [type(np.dtype(t)) for t in (np.bool_, np.int32, np.int64, np.uint32, np.float32, np.float64)]
-    return [
-        HistoryBuffer, _history_method, slice, np.ndarray, np.dtype, core.multiarray._reconstruct,
-        core.multiarray.scalar, *dtypes
-    ]
-
-
-def _fetch(url: str) -> str:
-    """Download into torch hub's cache what is not there yet. Returns the file."""
-    file = os.path.join(torch.hub.get_dir(), 'checkpoints', os.path.basename(urlsplit(url).path))
-    if not os.path.exists(file):
-        os.makedirs(os.path.dirname(file), exist_ok=True)
-        torch.hub.download_url_to_file(url, file)
-    return file
-
-
-def _read_safetensors(path: str, map_location: str) -> Dict[str, Tensor]:
+    Raises:
+        CheckpointError: in one line.
+    """
+    name = f'checkpoint {printable(address, 4096)}'
     try:
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-    except ImportError:
-        raise CheckpointError(f'checkpoint {path}: reading this format needs another package: '
-                              'pip install safetensors') from None
-    try:
-        return load_file(path, device=str(map_location))
-    except SafetensorError as error:
-        raise CheckpointError(f'checkpoint {path} is broken or not in the format of its name: {error}') from error
+        with open_checkpoint(address) as file:
+            return read_container(file, map_location)
+    except FileNotFoundError:
+        reason = f': no such file (looked from {os.getcwd()})'
+    except RefusedError as error:
+        holds = 'is a whole object and not weights' if error.whole else 'holds more than weights'
+        reason = f' is refused: it {holds} ({error}), and code of a file is not run. If it comes from a source that ' \
+            'you trust, open it there and save its state_dict alone.'
+    except OSError as error:
+        reason = f': {error.strerror or error}'
+    except Exception as error:  # what is damaged in a way that nobody thought of must not be a stack of calls
+        said = error if isinstance(error, DamagedError) else f'{type(error).__name__}: {error}'
+        kind = FORMATS.get(os.path.splitext(address)[1], 'a PyTorch checkpoint')
+        reason = f' is broken or not {kind}: {said}'
+    raise CheckpointError(f'{name}{printable(reason, MAX_REASON)}')
 
 
-def read_checkpoint(path: str, map_location: str = 'cpu') -> dict:
+def read_checkpoint(path: str, map_location: MapLocation = 'cpu') -> dict:
     """Read a checkpoint file or address without executing anything in it.
 
     Args:
-        path: a local file, an ``http(s)://`` address (kept in torch hub's cache) or an address of MMEngine's such as
-            ``torchvision://resnet50``. A name that ends in ``.pdparams`` is taken for PaddlePaddle's format, one in
-            ``.safetensors`` for that of Hugging Face.
-        map_location: where the tensors go.
+        path: a local file, an ``http(s)://`` address (kept in torch hub's cache) or another of MMEngine's such as
+            ``torchvision://resnet50``. The format is told by the content: PyTorch's, safetensors or PaddlePaddle's.
+        map_location: where the tensors go, as in ``torch.load``; None leaves them on the CPU.
 
     Returns:
-        dict: what was saved.
+        dict: what was saved. Objects that only hold data (``argparse.Namespace``) are dicts, paths are strings.
 
     Raises:
         CheckpointError: it names the file and what is wrong: missing, broken, or holding code.
     """
     path = os.fspath(path)
-    remote = path.startswith(('http://', 'https://'))
-    suffix = os.path.splitext(urlsplit(path).path if remote else path)[1]
-    paddle = suffix == '.pdparams'
-    if remote and suffix in ('.pdparams', '.safetensors'):
-        path = _fetch(path)
-    elif remote:
-        return torch.hub.load_state_dict_from_url(path, map_location=map_location, weights_only=True)
-    if '://' in path:
-        from mmengine.runner import CheckpointLoader
-        return CheckpointLoader.load_checkpoint(path, map_location=map_location)
-    if not os.path.isfile(path):
-        raise CheckpointError(f'checkpoint {path}: no such file (looked from {os.getcwd()})')
-    if suffix == '.safetensors':
-        return _read_safetensors(path, map_location)
-    torch.serialization.add_safe_globals(_allowed_globals())
-    try:
-        if paddle:
-            checkpoint = read_pdparams(path, map_location)
-        else:
-            checkpoint = torch.load(path, map_location=map_location, weights_only=True)
-    except pickle.UnpicklingError as error:
-        # torch's own message ends in advice to turn the check off; its first sentence says which global it met
-        reason = str(error).replace('\n', ' ').split('. ')
-        met = next((part.strip() for part in reason if 'GLOBAL' in part or 'reference' in part), reason[0])
-        raise CheckpointError(
-            f'checkpoint {path} is refused: it holds more than weights, and reading it could run code '
-            f'({met}). If it comes from a source that you trust, open it there and save its '
-            f'state_dict alone.') from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f'checkpoint {path} is broken or not a {"PaddlePaddle" if paddle else "PyTorch"} '
-                              f'checkpoint: {error}') from error
+    if not path.strip():
+        raise CheckpointError('the name of a checkpoint is empty: expected a file or an address')
+    checkpoint = _read(path, map_location)
     if not isinstance(checkpoint, Mapping):
-        raise CheckpointError(f'checkpoint {path} holds a {type(checkpoint).__name__}, expected a dict of weights')
+        raise CheckpointError(
+            f'checkpoint {printable(path, 4096)} holds a {type(checkpoint).__name__}, expected a dict of weights')
+    if path.startswith('mmcls://'):  # of these MMEngine gives the backbone alone
+        weights = checkpoint.get('state_dict', checkpoint)
+        parts = {key: value for key, value in weights.items() if isinstance(key, str) and key.startswith('backbone.')}
+        return dict(state_dict={key[len('backbone.'):]: value for key, value in parts.items()})
     return checkpoint
 
 
 def use_safe_loading() -> None:
-    """Make MMEngine read local checkpoints (``load_from``, ``resume``, ``Pretrained``) by :func:`read_checkpoint`.
+    """Make MMEngine read all checkpoints (``load_from``, ``resume``, ``Pretrained``) by :func:`read_checkpoint`, whatever
+    their address.
 
     Its maintained line falls back to unpickling anything when the safe way fails, and its older line cannot read its
     own training checkpoints with torch >= 2.6.
     """
     from mmengine.runner import CheckpointLoader
 
-    @CheckpointLoader.register_scheme(prefixes='', force=True)
-    def load_local(filename, map_location):
+    @CheckpointLoader.register_scheme(prefixes=SCHEMES, force=True)
+    def load_from_anywhere(filename, map_location=None):
         return read_checkpoint(filename, map_location)

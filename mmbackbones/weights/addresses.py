@@ -1,0 +1,160 @@
+"""Where a checkpoint is: a file, or an address that is fetched first. Nothing is read here.
+
+The schemes are those of MMEngine, and so are its tables of names (``openmmlab://``, ``torchvision://``, ``mmcls://``);
+the reader is ours for all of them.
+"""
+import difflib
+import fcntl
+import io
+import os
+import stat
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from http.client import HTTPException
+from typing import BinaryIO
+from urllib.parse import unquote, urlsplit
+
+import torch
+
+from ..files import write_atomically
+
+__all__ = ['AddressError', 'SCHEMES', 'fetch', 'open_checkpoint']
+
+# MMEngine's prefixes, patterns as it has them; the last is that of local files
+SCHEMES = ('http://', 'https://', 'pavi://', r'(\S+\:)?s3://', r'(\S+\:)?petrel://', 'modelzoo://', 'torchvision://',
+           'open-mmlab://', 'openmmlab://', 'mmcls://', '')
+TIMEOUT = 60
+CHUNK = 1 << 20
+PROGRESS = 10
+
+
+class AddressError(OSError):
+    """What an address names is not to be had."""
+
+
+def _lookup(table: dict, name: str, address: str) -> str:
+    if name not in table:
+        near = difflib.get_close_matches(name, table, n=4, cutoff=0.5)
+        raise AddressError(f'there is no such name in the table of MMEngine'
+                           f'{"; did you mean " + ", ".join(near) + "?" if near else ""}')
+    return table[name]
+
+
+def _resolve(address: str) -> str:
+    """The http(s) address or the file that a name in one of MMEngine's tables stands for."""
+    from mmengine.runner import checkpoint as tables
+    scheme, _, name = address.partition('://')
+    if scheme in ('modelzoo', 'torchvision'):
+        return _lookup(tables.get_torchvision_models(), name, address)
+    if scheme == 'mmcls':
+        return _lookup(tables.get_mmcls_models(), name, address)
+    name = tables.get_deprecated_model_names().get(name, name)
+    found = _lookup(tables.get_external_models(), name, address)
+    return found if '://' in found else os.path.join(tables._get_mmengine_home(), found)
+
+
+def _download(url: str, file: BinaryIO) -> None:
+    """Write what an address gives into a file, all of it.
+
+    Raises:
+        AddressError: it cannot be reached, or ends too early.
+    """
+    from mmengine.logging import print_log
+    try:
+        request = urllib.request.Request(url, headers={'User-Agent': 'mmbackbones'})
+        with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
+            expected, got, said = answer.headers.get('Content-Length'), 0, time.monotonic()
+            for chunk in iter(lambda: answer.read(CHUNK), b''):
+                file.write(chunk)
+                got += len(chunk)
+                if time.monotonic() - said > PROGRESS:
+                    said = time.monotonic()
+                    of = f' of {int(expected) >> 20}' if (expected or '').isdigit() else ''
+                    print_log(f'{url}: {got >> 20}{of} MiB', logger='current')
+    except (OSError, HTTPException, ValueError) as error:
+        raise AddressError(f'it is not to be had ({getattr(error, "reason", None) or error})') from error
+    if (expected or '').isdigit() and got != int(expected):
+        raise AddressError(f'the download ended after {got} of {expected} bytes')
+
+
+def fetch(url: str) -> str:
+    """Download into torch hub's cache what is not there yet.
+
+    A file is there only when it is whole; processes that want the same wait for the first.
+
+    Args:
+        url: ``http(s)://...``
+
+    Returns:
+        str: the file.
+
+    Raises:
+        AddressError: it is not to be had.
+    """
+    from mmengine.logging import print_log
+    name = os.path.basename(unquote(urlsplit(url).path))
+    if name in ('', '.', '..') or '\0' in name:
+        raise AddressError('it names no file')
+    file = os.path.join(torch.hub.get_dir(), 'checkpoints', name)
+    if not os.path.exists(file):
+        os.makedirs(os.path.dirname(file), exist_ok=True)
+        with open(os.path.join(os.path.dirname(file), f'.{name}.lock'), 'wb') as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not os.path.exists(file):
+                print_log(f'Downloading {url} to {file}', logger='current')
+                write_atomically(file, lambda target: _download(url, target))
+    return file
+
+
+def _open_file(path: str) -> BinaryIO:
+    path = os.path.expanduser(path)
+    kind = os.stat(path).st_mode
+    if stat.S_ISDIR(kind):
+        raise IsADirectoryError(f'it is a folder, expected a file (in it are {_some_of(path)})')
+    if not stat.S_ISREG(kind):
+        raise OSError('it is no regular file')
+    return open(path, 'rb')
+
+
+def _some_of(folder: str) -> str:
+    names = sorted(os.listdir(folder))
+    return ', '.join(names[:3]) + (', ...' if len(names) > 3 else '') if names else 'no files'
+
+
+def open_checkpoint(address: str) -> BinaryIO:
+    """Open a checkpoint for reading, fetched first where it is not on this machine.
+
+    Args:
+        address: a file or an address.
+
+    Raises:
+        OSError: there is none, it is no regular file, or not to be had.
+    """
+    scheme = address.partition('://')[0] if '://' in address else ''
+    if scheme in ('modelzoo', 'torchvision', 'open-mmlab', 'openmmlab', 'mmcls'):
+        address = _resolve(address)
+        scheme = address.partition('://')[0] if '://' in address else ''
+    if scheme in ('http', 'https'):
+        return _open_file(fetch(address))
+    if scheme.split(':')[-1] in ('s3', 'petrel'):
+        from mmengine.fileio import get_file_backend
+        try:
+            return io.BytesIO(get_file_backend(address, backend_args=dict(backend='petrel')).get(address))
+        except Exception as error:  # whatever the client of an object store raises
+            raise AddressError(f'it is not to be had ({type(error).__name__}: {error})') from error
+    if scheme == 'pavi':
+        try:
+            from pavi import modelcloud
+            with tempfile.TemporaryDirectory() as folder:
+                model = modelcloud.get(address[len('pavi://'):])
+                file = os.path.join(folder, 'model')
+                model.download(file)
+                return _open_file(file)  # stays readable when the folder is gone
+        except Exception as error:  # likewise
+            raise AddressError(f'it is not to be had ({type(error).__name__}: {error})') from error
+    if scheme and not os.path.exists(address):
+        raise AddressError(f'there is no scheme {scheme!r} here; there are http, https, openmmlab, torchvision, mmcls, '
+                           's3, petrel and pavi')
+    return _open_file(address)
