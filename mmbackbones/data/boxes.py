@@ -55,8 +55,8 @@ class Boxes(NamedTuple):
     def normalised(self) -> np.ndarray:
         """Boxes within the first pixel: their coordinates are shares of the image."""
         values = np.stack([self.x, self.y, self.w, self.h])
-        return (values.min(0) >= 0) & (values.max(0) <= 1) & (values.max(0) > 0) & (
-            np.minimum(self.w, self.h) < 1) & (np.maximum(self.width, self.height) > 2)
+        return (values.min(0) >= 0) & (values.max(0) <= 1) & (values.max(0) > 0) & (np.minimum(self.w, self.h) < 1) & (
+            np.maximum(self.width, self.height) > 2)
 
     def another_format(self) -> Optional[str]:
         """What the boxes together look like, where that is not a position and a size in pixels of their images.
@@ -71,12 +71,13 @@ class Boxes(NamedTuple):
         if normalised > 0.05 * number:
             return f'{normalised} of {number} boxes look normalised, all their numbers lie between 0 and 1'
         far = int(self.over_the_edge(FAR).sum())
-        corners = (self.w > self.x) & (self.h > self.y) & (self.w <= self.width + EDGE) & (
-            self.h <= self.height + EDGE)
+        corners = (self.w > self.x) & (self.h > self.y) & (self.w <= self.width + EDGE) & (self.h <= self.height + EDGE)
         if far > 0.05 * number and corners.mean() >= MOST:
-            return (f'the boxes look like [x1, y1, x2, y2]: {far} of {number} reach far over the edge of their image as '
-                    f'[x, y, width, height], and {int(corners.sum())} fit as corners')
+            return (
+                f'the boxes look like [x1, y1, x2, y2]: {far} of {number} reach far over the edge of their image as '
+                f'[x, y, width, height], and {int(corners.sum())} fit as corners')
         if far >= MANY * number and number > 1:
-            return (f'{far} of {number} boxes reach far over the edge of their image: they are not [x, y, width, height] '
-                    f'in pixels of these images')
+            return (
+                f'{far} of {number} boxes reach far over the edge of their image: they are not [x, y, width, height] '
+                f'in pixels of these images')
         return None

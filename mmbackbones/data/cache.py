@@ -10,6 +10,7 @@ from .findings import Findings
 
 __all__ = ['file_hash', 'look_up', 'store']
 
+CACHE_VARIABLE = 'MMBACKBONES_CACHE'  # a folder; without it, the user's cache folder
 VERSION = 1  # of the checks: findings of another are not believed
 
 
@@ -20,8 +21,10 @@ def file_hash(path: str) -> str:
 
 
 def _place(key: Any) -> Path:
-    folder = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'mmbackbones' / 'data'
-    return folder / f'{hashlib.sha256(json.dumps([VERSION, key], sort_keys=True).encode()).hexdigest()[:32]}.json'
+    root = os.environ.get(CACHE_VARIABLE) or Path(os.environ.get('XDG_CACHE_HOME')
+                                                  or Path.home() / '.cache') / 'mmbackbones'
+    return Path(
+        root) / 'data' / f'{hashlib.sha256(json.dumps([VERSION, key], sort_keys=True).encode()).hexdigest()[:32]}.json'
 
 
 def _listing(folders: Iterable[str]) -> str:

@@ -1,8 +1,8 @@
 """One check of the data sets of a run, before anything is built: what it uses, what not, and what would be wrong.
 
-It judges by what the reader, the pipeline and the evaluator of MMDetection take from the files. A format has a module of
-its own (``coco``, ``voc``) that reads files and makes :class:`~.findings.Findings` of a use of them; what is true of boxes,
-masks and images of any format is in ``boxes``, ``masks`` and ``pictures``.
+It judges by what the reader, the pipeline and the evaluator of MMDetection take from the files. A format has a module
+of its own (``coco``, ``voc``) that reads files and says what was found in a use of them; what is true of boxes, masks
+and images of any format is in ``boxes``, ``masks`` and ``pictures``.
 """
 import os
 import time
@@ -98,7 +98,11 @@ class _Check:
             self.report.summaries.append(f'{title}: of {use.key} ({use.leaf["type"]}) only the paths were checked: its '
                                          f'format is not known here')
         if use.leaf.get('indices') is not None:
-            self.report.summaries.append(f'{title}: {use.key}.indices takes a part of this')
+            missed = '; for the evaluator, the objects of all others count as missed' if any(
+                evaluator.truth and evaluator.ann_file for evaluator in evaluators) else ''
+            self.report.warnings.append(f'{use.key}.indices takes a part of the images{missed}')
+        if use.role == TRUTH and use.leaf.get('filter_cfg') and not use.dataset.test_mode:
+            self.report.warnings.append(f'{use.key}.filter_cfg leaves out images of the evaluation: set test_mode=True')
 
     def check_coco(self, use: Use, title: str, evaluators: Sequence[Evaluator]) -> None:
         path, classes = use.dataset.ann_file, use.dataset.metainfo.get('classes')
@@ -145,8 +149,8 @@ class _Check:
                 check_pictures(file.pictures(reading.folder), reading.loading, findings, reading.title)
         check_head_classes(self.cfg.get('model') or {}, len(reading.use.classes), key)
         if findings.repairs:
-            self.repairs.setdefault(os.path.realpath(reading.path), {}).update(
-                zip(findings.repairs.counts, findings.repairs.lines()))
+            self.repairs.setdefault(os.path.realpath(reading.path),
+                                    {}).update(zip(findings.repairs.counts, findings.repairs.lines()))
         self.say(findings, reading.title, reading.path, key, start, known)
         if not known:
             store(cache_key, findings)
@@ -161,7 +165,7 @@ class _Check:
             lines = findings.errors.lines()
             more = f'; and {len(lines) - 4} more kinds of faults' if len(lines) > 4 else ''
             images = any(line.startswith(('images that cannot', 'none of the images')) for line in lines)
-            remedy = f'Mend the data; --skip-data-check goes on regardless, and no result is to be trusted then.' \
+            remedy = 'Mend the data; --skip-data-check goes on regardless, and no result is to be trusted then.' \
                 if not images else f'Does {key}.data_prefix belong to the annotations, and is the download complete? ' \
                 '--bad-images skip goes on without bad images.'
             raise InputError(f'{path} ({key}): {"; ".join(lines[:4])}{more}. {remedy}')
@@ -176,6 +180,8 @@ class _Check:
             raise InputError(f'the classes of {use.key} are {classes!r}, expected a tuple of different names: '
                              f'{use.key}.metainfo=dict(classes=(...)).')
         filters = dataset.filter_cfg or {}
+        if dataset.test_mode and filters.get('bbox_min_size') is not None:
+            raise InputError(f'{use.key}.filter_cfg.bbox_min_size is for training, and test_mode=True: remove one.')
         how = VocUse(use.role, classes, bool(filters.get('filter_empty_gt')), filters.get('min_size', 0),
                      filters.get('bbox_min_size'))
         folder = dataset.sub_data_root
@@ -198,10 +204,11 @@ class _Check:
             store(cache_key, findings)
         voc = type(dataset).METAINFO.get('classes')
         if use.split != 'train' and dataset.metainfo.get('dataset_type') and tuple(classes) != tuple(voc or classes):
-            self.report.warnings.append(
-                f'{use.key}: a folder named {dataset.metainfo["dataset_type"]} makes VOCMetric print the names of '
-                f"Pascal VOC's 20 classes in its table, not those of the config; the figures are right, in the order of "
-                f'the config')
+            said = f"{use.key}: in a folder named {dataset.metainfo['dataset_type']}, VOCMetric prints the names of the " \
+                "20 classes of Pascal VOC in its table, in place of those of the config"
+            if len(classes) > len(voc):
+                raise InputError(f'{said}, which has {len(classes)}. Rename the folder.')
+            self.report.warnings.append(f'{said}; the figures are right, in the order of the config')
 
     def check_other_files(self, evaluators: Sequence[Evaluator], uses: Sequence[Use]) -> None:
         """Judge annotation files of evaluators that are not those of the data sets, and compare them."""
@@ -246,8 +253,8 @@ class _Check:
             raise InputError(f'{said}: {len(missing)} of {len(shown)} images are not in it, and {len(extra)} of its '
                              f'{len(there)} are not in the data set. {remedy}')
         other = [
-            number for number, entry in shown.items() if os.path.basename(entry['file_name']) != os.path.basename(
-                there[number]['file_name'])
+            number for number, entry in shown.items()
+            if os.path.basename(entry['file_name']) != os.path.basename(there[number]['file_name'])
         ]
         if other:
             raise InputError(f'{said}: {len(other)} images have the same id and another file name, first '

@@ -141,7 +141,8 @@ class CocoFile:
                 wrong.add('images whose file_name is no text', f'images[{index}].file_name={entry["file_name"]!r:.40}')
             for side in ('height', 'width'):
                 if type(entry[side]) is not int or entry[side] <= 0:
-                    wrong.add(f'images whose {side} is no positive integer', f'images[{index}].{side}={entry[side]!r:.40}')
+                    wrong.add(f'images whose {side} is no positive integer',
+                              f'images[{index}].{side}={entry[side]!r:.40}')
         for index, entry in enumerate(self.annotations):
             box = entry['bbox']
             if type(box) is not list or len(box) != 4 or not all(map(_is_number, box)):
@@ -247,8 +248,8 @@ class _Judge:
         names = []
         for index in np.flatnonzero(chosen)[:3]:
             image = self.image_of.get(self.file.annotations[index]['image_id'])
-            names.append(f'annotations[{index}]' + (f' of {self.file.images[image]["file_name"]}'
-                                                    if image is not None else ''))
+            names.append(f'annotations[{index}]' +
+                         (f' of {self.file.images[image]["file_name"]}' if image is not None else ''))
         return names
 
     def _find_repairs(self) -> None:

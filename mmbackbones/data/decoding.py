@@ -1,7 +1,7 @@
 """Decoding of images that takes damage for what it is.
 
-OpenCV and Pillow paint over what libjpeg warns of: half a JPEG comes out with a grey half. simplejpeg, the same library,
-raises; its pixels are those of OpenCV, and come a little sooner.
+OpenCV and Pillow paint over what libjpeg warns of: half a JPEG comes out with a grey half. simplejpeg, which wraps the
+same library, raises; its pixels are those of OpenCV, and come a little sooner.
 """
 import io
 from typing import Optional
@@ -123,8 +123,8 @@ def _without_metadata(data: bytes) -> bytes:
     for marker, start, length in jpeg_segments(io.BytesIO(data)):
         baseline |= marker in (0xC0, 0xC1)
         if marker == SCAN:
-            kept.append(data[start - 4:start + length - 3] + b'\x00\x3f\x00' if baseline else
-                        data[start - 4:start + length])
+            kept.append(data[start - 4:start + length - 3] + b'\x00\x3f\x00' if baseline else data[start - 4:start +
+                                                                                                   length])
             kept.append(data[start + length:])
         elif not 0xE0 <= marker <= 0xEF:
             kept.append(data[start - 4:start + length])

@@ -47,18 +47,19 @@ class Evaluator(NamedTuple):
 
 def find_evaluators(cfg: Config, loader: str) -> List[Evaluator]:
     """The metrics of a loader."""
-    from mmdet.evaluation.metrics import CocoMetric, LVISMetric, VOCMetric
-    nodes = cfg.get(f'{loader}_evaluator') or []
+    root, nodes = f'{loader}_evaluator', cfg.get(f'{loader}_evaluator') or []
+    if 'metrics' in nodes:  # MMEngine's Evaluator written out
+        root, nodes = f'{root}.metrics', nodes['metrics']
     several = isinstance(nodes, (list, tuple))
     found = []
     for index, node in enumerate(nodes if several else [nodes]):
-        key = f'{loader}_evaluator' + (f'[{index}]' if several else '')
-        kind = 'other'
+        key = root + (f'[{index}]' if several else '')
         with METRICS.switch_scope_and_registry(cfg.get('default_scope', 'mmengine')) as registry:
             metric = node['type'] if isinstance(node['type'], type) else registry.get(node['type'])
-        if isinstance(metric, type):
-            coco = issubclass(metric, CocoMetric) and not issubclass(metric, LVISMetric)
-            kind = 'coco' if coco else 'voc' if issubclass(metric, VOCMetric) else 'other'
+        # by name: MMDetection is not imported for a classifier
+        names = {parent.__name__ for parent in metric.__mro__} if isinstance(metric, type) else set()
+        kind = 'other' if 'LVISMetric' in names else 'coco' if 'CocoMetric' in names else 'voc' \
+            if 'VOCMetric' in names else 'other'
         truth = not node.get('format_only') and 'Dump' not in str(node['type'])
         found.append(Evaluator(key, node, kind, truth))
     return found
@@ -96,8 +97,9 @@ def check_evaluators(evaluators: Sequence[Evaluator], uses: Sequence[Use], chang
 def _check_output(evaluator: Evaluator) -> None:
     prefix = evaluator.node.get('outfile_prefix')
     if evaluator.node.get('format_only') and not prefix:
-        raise InputError(f'{evaluator.key} has format_only=True and no outfile_prefix: the results would go nowhere. Set '
-                         f"it, for example {evaluator.key}.outfile_prefix='work_dirs/test'.")
+        raise InputError(
+            f'{evaluator.key} has format_only=True and no outfile_prefix: the results would go nowhere. Set '
+            f"it, for example {evaluator.key}.outfile_prefix='work_dirs/test'.")
     if not prefix or is_remote(prefix):
         return
     folder = os.path.abspath(os.path.dirname(prefix))
@@ -119,10 +121,12 @@ def _check_pipeline(evaluator: Evaluator, use: Use) -> None:
     if evaluator.kind == 'voc' and evaluator.truth:
         names = [str(step['type']).split('.')[-1] for step in use.steps]
         if 'LoadAnnotations' not in names:
-            raise InputError(f'{evaluator.key} compares with the annotations that the pipeline of {use.key} loads, and it '
-                             f"loads none: add dict(type='LoadAnnotations', with_bbox=True) before PackDetInputs.")
+            raise InputError(
+                f'{evaluator.key} compares with the annotations that the pipeline of {use.key} loads, and it '
+                f"loads none: add dict(type='LoadAnnotations', with_bbox=True) before PackDetInputs.")
         moved = [name for name in names[names.index('LoadAnnotations'):] if name in MOVING]
         if moved:
-            raise InputError(f'{evaluator.key} compares boxes in the original image, and in the pipeline of {use.key} '
-                             f'{moved[0]} comes after LoadAnnotations and moves the annotated ones: put LoadAnnotations '
-                             f'behind it.')
+            raise InputError(
+                f'{evaluator.key} compares boxes in the original image, and in the pipeline of {use.key} '
+                f'{moved[0]} comes after LoadAnnotations and moves the annotated ones: put LoadAnnotations '
+                f'behind it.')

@@ -37,7 +37,8 @@ class Tally:
         said = []
         for kind, (count, examples) in self.counts.items():
             more = 'first: ' if count > len(examples) else ''
-            said.append(kind + (f': {count}' if count else '') + (f' ({more}{", ".join(examples)})' if examples else ''))
+            said.append(kind + (f': {count}' if count else '') +
+                        (f' ({more}{", ".join(examples)})' if examples else ''))
         return said
 
     def as_dict(self) -> Dict[str, list]:

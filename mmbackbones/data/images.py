@@ -10,7 +10,8 @@ from typing import BinaryIO, Iterator, NamedTuple, Optional, Tuple
 from ..errors import UserError
 
 __all__ = [
-    'BadImageError', 'Header', 'JPEG_END', 'JPEG_START', 'SCAN', 'check_container', 'check_regular', 'jpeg_segments', 'read_header'
+    'BadImageError', 'Header', 'JPEG_END', 'JPEG_START', 'SCAN', 'check_container', 'check_regular', 'jpeg_segments',
+    'read_header'
 ]
 
 MAX_PIXELS = 2**30  # OpenCV's own limit

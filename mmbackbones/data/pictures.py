@@ -66,8 +66,10 @@ def _look_at(picture: Picture, loading: Loading) -> List[Finding]:
         turns = turned = turns and (width, height) != (header.width, header.height)
     elif turned and turns:
         width, height = height, width
-    return [*_compare_size(annotated, (width, height), header, turned, loading),
-            *_compare_layout(header, channels, loading)]
+    return [
+        *_compare_size(annotated, (width, height), header, turned, loading),
+        *_compare_layout(header, channels, loading)
+    ]
 
 
 def _compare_size(annotated: Tuple[Optional[int], ...], loaded: Tuple[int, int], header: Header, turned: bool,
@@ -100,8 +102,7 @@ def _compare_layout(header: Header, channels: Optional[int], loading: Loading) -
             found.append(('warnings', 'images of 16 bits, of which only the upper 8 are loaded', ''))
     if loading.color_type == 'unchanged' and loading.channels and channels not in (None, loading.channels):
         found.append(('errors', f"images that have not the {loading.channels} channels of the data_preprocessor, and "
-                      "that color_type='unchanged' loads as they are (set color_type='color')",
-                      f'{channels} channels'))
+                      "that color_type='unchanged' loads as they are (set color_type='color')", f'{channels} channels'))
     return found
 
 
@@ -146,5 +147,6 @@ def check_pictures(pictures: Sequence[Picture], loading: Loading, findings: Find
                     f'{(now - start) / done * (len(chunks) - done):.0f} s to go',
                     flush=True)
     if bad == len(pictures) and pictures:
-        findings.errors.say(f'none of the images can be read: the image folder ({os.path.dirname(pictures[0].path)}) and '
-                            f'the annotations do not belong together, or the download is not complete')
+        findings.errors.say(
+            f'none of the images can be read: the image folder ({os.path.dirname(pictures[0].path)}) and '
+            f'the annotations do not belong together, or the download is not complete')

@@ -76,7 +76,8 @@ def _loading(steps: List[dict], model: dict) -> Loading:
     step = next((step for step in steps if str(step['type']).endswith('LoadImageFromFile')), {})
     mean = (model.get('data_preprocessor') or {}).get('mean')
     return Loading(
-        step.get('color_type', 'color'), step.get('imdecode_backend') or 'cv2',
+        step.get('color_type', 'color'),
+        step.get('imdecode_backend') or 'cv2',
         step.get('on_error', 'error') != 'error',
         len(mean) if isinstance(mean, (list, tuple)) else None)
 

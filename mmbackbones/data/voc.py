@@ -13,7 +13,7 @@ from ..errors import InputError
 from .boxes import Boxes
 from .coco import TRAIN, TRUTH, shown
 from .findings import Findings
-from .images import BadImageError, check_regular
+from .images import check_regular
 from .pictures import Picture
 
 __all__ = ['VocSet', 'VocUse']
@@ -114,8 +114,8 @@ class VocSet:
         except (OSError, ValueError) as error:
             raise InputError(f'cannot read the list {list_file}: {error}') from error
         for index, number in enumerate(self.numbers, 1):
-            if not number.strip() or number != number.strip() or len(number.split()) > 1 and not os.path.exists(
-                    self._xml(number)):
+            if not number.strip() or number != number.strip() or len(
+                    number.split()) > 1 and not os.path.exists(self._xml(number)):
                 raise InputError(f'{list_file} is no list of images, one name a line: line {index} is {number!r}.')
         if not self.numbers:
             raise InputError(f'{list_file} lists no images.')
@@ -183,7 +183,8 @@ class VocSet:
         findings.objects, findings.classes = int(kept.sum()), len(use.classes)
         found = set(label[kept].tolist())
         findings.used_classes = len(found)
-        self._judge_classes(use, findings, [name for index, name in enumerate(use.classes) if index not in found], names)
+        self._judge_classes(use, findings, [name for index, name in enumerate(use.classes) if index not in found],
+                            names)
         self._count_images(use, findings)
         return findings
 
@@ -193,7 +194,8 @@ class VocSet:
             findings.errors.say(f'no object of a class of the config. Names that are there: {there}; classes: '
                                 f'{shown(use.classes)}')
         elif absent and use.role == TRAIN:
-            findings.errors.say(f'classes of the config that no object has: {shown(absent)}. Names that are there: {there}')
+            findings.errors.say(
+                f'classes of the config that no object has: {shown(absent)}. Names that are there: {there}')
         elif absent and use.role == TRUTH:
             findings.warnings.say(f'{len(absent)} of {len(use.classes)} classes have no object: {shown(absent)}')
 

@@ -79,7 +79,7 @@ def train(argv: Optional[List[str]] = None) -> None:
         problems = check_config(cfg)
         if problems:
             raise InputError('\n'.join(f'{args.config}: {problem}' for problem in problems))
-    prepare(cfg, ['train', 'val'])
+    prepare(cfg, ['train', 'val'], args.skip_data_check)
     choose_start(cfg, args.resume)
     if not args.backbone_weights:
         warn_of_random_backbone(cfg)
@@ -109,7 +109,7 @@ def test(argv: Optional[List[str]] = None) -> None:
     if args.amp:
         cfg.test_cfg.fp16 = True
     cfg.load_from, cfg.resume = args.checkpoint, False
-    prepare(cfg, ['test'])
+    prepare(cfg, ['test'], args.skip_data_check)
     runner = build_runner(cfg)
     check_fit(runner, args.checkpoint)
     batches = len(runner.test_dataloader)

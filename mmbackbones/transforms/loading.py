@@ -13,6 +13,7 @@ from ..registry import TRANSFORMS
 
 __all__ = ['BadImageError', 'LoadImageFromFile']
 
+
 @TRANSFORMS.register_module()
 class LoadImageFromFile(_LoadImageFromFile):
     """MMCV's ``LoadImageFromFile`` that tells a broken file from a good one.
@@ -45,7 +46,8 @@ class LoadImageFromFile(_LoadImageFromFile):
         try:
             if '://' not in path and not self.backend_args:
                 check_regular(path)
-            return decode_image(fileio.get(path, backend_args=self.backend_args), self.color_type, self.imdecode_backend)
+            return decode_image(
+                fileio.get(path, backend_args=self.backend_args), self.color_type, self.imdecode_backend)
         except (BadImageError, OSError) as error:
             raise BadImageError(f'{path}: {getattr(error, "strerror", None) or error}') from error
 
