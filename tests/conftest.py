@@ -22,6 +22,12 @@ def shared_data(name: str) -> Path:
     return path
 
 
+@pytest.fixture(autouse=True, scope='session')
+def cache_of_the_tests(tmp_path_factory):
+    """What data checks keep does not go to the home of whoever runs the tests."""
+    os.environ['MMBACKBONES_CACHE'] = str(tmp_path_factory.mktemp('cache'))
+
+
 @pytest.fixture(autouse=True)
 def no_visualizer_is_left():
     """MMEngine names them by the second: the run of the next test would write into a folder that is gone."""

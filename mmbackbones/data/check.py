@@ -1,178 +1,328 @@
-"""What can be known to be wrong with data before a model is built, each said in one clear error."""
-import json
+"""One check of the data sets of a run, before anything is built: what it uses, what not, and what would be wrong.
+
+It judges by what the reader, the pipeline and the evaluator of MMDetection take from the files. A format has a module
+of its own (``coco``, ``voc``) that reads files and says what was found in a use of them; what is true of boxes, masks
+and images of any format is in ``boxes``, ``masks`` and ``pictures``.
+"""
 import os
-from typing import Iterator, List, Optional, Sequence, Tuple
+import time
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 from mmengine.config import Config
-from mmengine.dataset import BaseDataset
-from mmengine.registry import DATASETS
 
 from ..errors import InputError
+from .cache import file_hash, look_up, store
+from .coco import INPUT, TRAIN, TRUTH, CocoFile, CocoUse
+from .evaluators import Evaluator, check_evaluators, find_evaluators
+from .findings import Findings
+from .pictures import Loading, check_pictures
+from .repair import write_repaired
+from .uses import Use, find_uses
+from .voc import VocSet, VocUse
 
-__all__ = ['check_data', 'check_head_classes']
-
-SHOWN = 10
-LARGE_FILE = 50 * 2**20  # bytes; parsing takes seconds from here on
-
-LAYOUT = ('Expected layout: <data root>/annotations/instances_{train,val}2017.json, '
-          '<data root>/{train,val}2017/*.jpg')
-
-
-def _leaves(dataset: dict, key: str) -> Iterator[Tuple[str, dict]]:
-    """The data sets inside wrappers such as RepeatDataset, MultiImageMixDataset or ConcatDataset, with their keys."""
-    if 'dataset' in dataset:
-        yield from _leaves(dataset['dataset'], f'{key}.dataset')
-    elif 'datasets' in dataset:
-        for index, inner in enumerate(dataset['datasets']):
-            yield from _leaves(inner, f'{key}.datasets[{index}]')
-    else:
-        yield key, dataset
+__all__ = ['Report', 'apply_changes', 'check_data', 'check_head_classes']
 
 
-def _remote(path: str) -> bool:
-    return '://' in path
+class Report(NamedTuple):
+    """What a check says.
 
-
-def _check_path(path: str, kind: str, key: str, layout: str) -> None:
-    """Raise if a local file (``kind`` is 'annotation file') or folder ('image folder') is not there."""
-    exists = os.path.isfile if kind == 'annotation file' else os.path.isdir
-    if not _remote(path) and not exists(path):
-        raise InputError(
-            f'{kind} not found: {os.path.abspath(path)} (config key {key}). Pass --data-root FOLDER (or set '
-            f'MMBACKBONES_DATA) if the data lies elsewhere. {layout}'.rstrip())
-
-
-def _names(names: Sequence[str]) -> str:
-    more = f' and {len(names) - SHOWN} more' if len(names) > SHOWN else ''
-    return ', '.join(repr(str(name)) for name in names[:SHOWN]) + more
-
-
-class _CocoFile:
-    """A parsed annotation file, reduced to what the checks compare.
-
-    Args:
-        path: the JSON file.
-
-    Raises:
-        InputError: if it is not in COCO's detection format.
+    Attributes:
+        summaries: a line for each data set.
+        warnings: what is doubtful, or was repaired.
+        changes: config key -> value, of files that are read in place of others.
     """
-    REQUIRED = dict(
-        images=('id', 'file_name', 'height', 'width'),
-        categories=('id', 'name'),
-        annotations=('id', 'image_id', 'category_id', 'bbox'))
+    summaries: List[str]
+    warnings: List[str]
+    changes: Dict[str, str]
 
-    def __init__(self, path: str) -> None:
-        if os.path.getsize(path) > LARGE_FILE:
-            print(f'Checking {path} ({os.path.getsize(path) / 2**20:.0f} MiB) ...', flush=True)
-        try:
-            with open(path, encoding='utf-8') as file:
-                content = json.load(file)
-        except ValueError as error:
-            raise InputError(f'{path} is not JSON: {error}. It may be cut off: fetch or write it again.') from error
-        for part, keys in self.REQUIRED.items():
-            if not isinstance(content, dict) or not isinstance(content.get(part), list):
-                raise InputError(f'{path} is not in COCO format: expected an object with the lists '
-                                 f'{", ".join(self.REQUIRED)}; {part} is missing.')
-            for index, entry in enumerate(content[part]):
-                missing = [key for key in keys if not isinstance(entry, dict) or key not in entry]
-                if missing:
-                    raise InputError(f'{path} is not in COCO format: {part}[{index}] has no {", ".join(missing)}.')
-        if not content['images']:
-            raise InputError(f'{path} lists no images.')
-        self.path = path
-        self.categories = [category['name'] for category in content['categories']]
-        self.first_image = content['images'][0]['file_name']
 
-    def check_classes(self, classes: Sequence[str], key: str) -> Optional[str]:
-        """Compare with the classes of the data set.
+class _Reading(NamedTuple):
+    """A COCO file and one use of it, by a data set or an evaluator."""
+    path: str
+    keys: List[str]  # of the config, that name the file
+    use: CocoUse
+    folder: Optional[str]  # of the images; None where they are checked with another reading
+    loading: Loading
+    title: str
 
-        Returns:
-            str | None: a warning about categories that are left out.
+
+class _Check:
+    """State of one check: parsed files, and what is said."""
+
+    def __init__(self, cfg: Config) -> None:
+        self.cfg = cfg
+        self.report = Report([], [], {})
+        self.parsed: Dict[str, CocoFile] = {}
+        self.digests: Dict[str, str] = {}
+        self.readings: Dict[str, List[_Reading]] = {}
+        self.repairs: Dict[str, Dict[str, str]] = {}
+
+    def file(self, path: str) -> CocoFile:
+        real = os.path.realpath(path)
+        if real not in self.parsed:
+            self.parsed[real] = CocoFile(path)
+        return self.parsed[real]
+
+    def digest(self, path: str) -> str:
+        real = os.path.realpath(path)
+        if real not in self.digests:
+            try:
+                self.digests[real] = file_hash(path)
+            except OSError as error:
+                raise InputError(f'cannot read {path}: {error.strerror}') from error
+        return self.digests[real]
+
+    def run(self, loaders: Sequence[str]) -> Report:
+        for loader in loaders:
+            if not self.cfg.get(f'{loader}_dataloader'):
+                continue
+            evaluators = find_evaluators(self.cfg, loader) if loader != 'train' else []
+            uses = find_uses(self.cfg, loader, any(evaluator.truth for evaluator in evaluators))
+            check_evaluators(evaluators, uses, self.report.changes, self.report.warnings)
+            for use in uses:
+                self.check_use(use, uses, evaluators)
+            self.check_other_files(evaluators, uses)
+        self.repair()
+        return self.report
+
+    def check_use(self, use: Use, uses: Sequence[Use], evaluators: Sequence[Evaluator]) -> None:
+        title = use.split if len(uses) == 1 else use.key
+        if use.remote:
+            self.report.summaries.append(f'{title}: the data of {use.key} is elsewhere ({use.leaf["type"]}), and not '
+                                         f'checked')
+        elif _reads_as_coco(type(use.dataset)):
+            self.check_coco(use, title, evaluators)
+        elif _reads_as_voc(type(use.dataset)):
+            self.check_voc(use, title)
+        else:
+            self.report.summaries.append(f'{title}: of {use.key} ({use.leaf["type"]}) only the paths were checked: its '
+                                         f'format is not known here')
+        if use.leaf.get('indices') is not None:
+            missed = '; for the evaluator, the objects of all others count as missed' if any(
+                evaluator.truth and evaluator.ann_file for evaluator in evaluators) else ''
+            self.report.warnings.append(f'{use.key}.indices takes a part of the images{missed}')
+        if use.role == TRUTH and use.leaf.get('filter_cfg') and not use.dataset.test_mode:
+            self.report.warnings.append(f'{use.key}.filter_cfg leaves out images of the evaluation: set test_mode=True')
+
+    def check_coco(self, use: Use, title: str, evaluators: Sequence[Evaluator]) -> None:
+        path, classes = use.dataset.ann_file, use.dataset.metainfo.get('classes')
+        mine = [evaluator for evaluator in evaluators if evaluator.kind == 'coco']
+        same = [evaluator for evaluator in mine if evaluator.reads(path)]
+        # with a file of its own, the evaluator does not compare with the data set's
+        role = INPUT if use.role == TRUTH and mine and all(e.ann_file for e in mine) and not same else use.role
+        load = use.step('LoadAnnotations') or {}
+        filters = use.dataset.filter_cfg or {}
+        reading = _Reading(
+            path, [f'{use.key}.ann_file', *(f'{evaluator.key}.ann_file' for evaluator in same)],
+            CocoUse(
+                role=role,
+                classes=classes,
+                masks=bool(load.get('with_mask')) if use.split == 'train' else any(e.draws_masks for e in same),
+                polygons_only=not load.get('poly2mask', True),
+                filter_empty=bool(filters.get('filter_empty_gt')) and not use.dataset.test_mode,
+                min_size=0 if use.dataset.test_mode else filters.get('min_size', 0)),
+            use.dataset.data_prefix.get('img', ''), use.loading, title)
+        self.read(reading, use.key)
+
+    def read(self, reading: _Reading, key: str) -> None:
+        """Check one use of a COCO file, or find that this was done."""
+        start = time.monotonic()
+        self.readings.setdefault(os.path.realpath(reading.path), []).append(reading)
+        cache_key = dict(
+            file=self.digest(reading.path),
+            path=os.path.abspath(reading.path),
+            use=reading.use,
+            folder=os.path.abspath(reading.folder) if reading.folder is not None else None,
+            loading=reading.loading,
+            key=key)
+        findings = look_up(cache_key)
+        known = findings is not None
+        if findings is None:
+            file = self.file(reading.path)
+            warning = file.check_classes(reading.use.classes, key)
+            findings = file.judge(reading.use)
+            if warning:
+                findings.warnings.say(warning)
+            if reading.use.role == TRAIN and not file.has_annotations:
+                raise InputError(f'{reading.path} has no annotations: there is nothing to train on ({key}).')
+            if reading.folder is not None:
+                check_pictures(file.pictures(reading.folder), reading.loading, findings, reading.title)
+        check_head_classes(self.cfg.get('model') or {}, len(reading.use.classes), key)
+        if findings.repairs:
+            self.repairs.setdefault(os.path.realpath(reading.path),
+                                    {}).update(zip(findings.repairs.counts, findings.repairs.lines()))
+        self.say(findings, reading.title, reading.path, key, start, known)
+        if not known:
+            store(cache_key, findings)
+
+    def say(self, findings: Findings, title: str, path: str, key: str, start: float, known: bool) -> None:
+        """Add the lines of a data set to the report.
 
         Raises:
-            InputError: if a class is not in the file, or the order differs: labels follow the file's order.
+            InputError: for the errors among them.
         """
-        absent = [name for name in classes if name not in self.categories]
-        unused = [name for name in self.categories if name not in classes]
-        remedy = (f"Set the classes of this file, and num_classes of the model's heads to their number: "
-                  f"{key}.metainfo=dict(classes=(...)).")
-        if absent:
-            raise InputError(f'{self.path} does not match the classes of {key}. Classes that the file lacks: '
-                             f'{_names(absent)}. Categories of the file that are no class: {_names(unused) or "none"}. '
-                             f'{remedy}')
-        used = [name for name in self.categories if name in classes]
-        if used != list(classes):
-            raise InputError(f'{self.path} lists the classes of {key} in another order, and labels follow the file: '
-                             f'{_names(used)}. Expected by the config: {_names(classes)}. {remedy}')
-        if unused:
-            return (f'{self.path}: annotations of these categories are ignored, they are no classes of {key}: '
-                    f'{_names(unused)}')
-        return None
+        if findings.errors:
+            lines = findings.errors.lines()
+            more = f'; and {len(lines) - 4} more kinds of faults' if len(lines) > 4 else ''
+            images = any(line.startswith(('images that cannot', 'none of the images')) for line in lines)
+            remedy = 'Mend the data; --skip-data-check goes on regardless, and no result is to be trusted then.' \
+                if not images else f'Does {key}.data_prefix belong to the annotations, and is the download complete? ' \
+                '--bad-images skip goes on without bad images.'
+            raise InputError(f'{path} ({key}): {"; ".join(lines[:4])}{more}. {remedy}')
+        spent = 'as checked before' if known else f'checked in {time.monotonic() - start:.1f} s'
+        self.report.summaries.append(f'{findings.summary(title)} ({spent})')
+        self.report.warnings.extend(f'{path}: {line}' for line in findings.warnings.lines())
+
+    def check_voc(self, use: Use, title: str) -> None:
+        start, dataset = time.monotonic(), use.dataset
+        classes = dataset.metainfo.get('classes')
+        if not isinstance(classes, (list, tuple)) or len(set(classes)) < len(classes):
+            raise InputError(f'the classes of {use.key} are {classes!r}, expected a tuple of different names: '
+                             f'{use.key}.metainfo=dict(classes=(...)).')
+        filters = dataset.filter_cfg or {}
+        if dataset.test_mode and filters.get('bbox_min_size') is not None:
+            raise InputError(f'{use.key}.filter_cfg.bbox_min_size is for training, and test_mode=True: remove one.')
+        how = VocUse(use.role, classes, bool(filters.get('filter_empty_gt')), filters.get('min_size', 0),
+                     filters.get('bbox_min_size'))
+        folder = dataset.sub_data_root
+        cache_key = dict(
+            file=self.digest(dataset.ann_file),
+            path=os.path.abspath(dataset.ann_file),
+            folder=os.path.abspath(folder),
+            subs=[dataset.ann_subdir, dataset.img_subdir],
+            use=how,
+            loading=use.loading)
+        findings = look_up(cache_key)
+        known = findings is not None
+        if findings is None:
+            files = VocSet(dataset.ann_file, folder, dataset.ann_subdir, dataset.img_subdir)
+            findings = files.judge(how)
+            check_pictures(files.pictures(), use.loading, findings, title)
+        check_head_classes(self.cfg.get('model') or {}, len(classes), use.key)
+        self.say(findings, title, dataset.ann_file, use.key, start, known)
+        if not known:
+            store(cache_key, findings)
+        voc = type(dataset).METAINFO.get('classes')
+        if use.split != 'train' and dataset.metainfo.get('dataset_type') and tuple(classes) != tuple(voc or classes):
+            said = f"{use.key}: in a folder named {dataset.metainfo['dataset_type']}, VOCMetric prints the names of the " \
+                "20 classes of Pascal VOC in its table, in place of those of the config"
+            if len(classes) > len(voc):
+                raise InputError(f'{said}, which has {len(classes)}. Rename the folder.')
+            self.report.warnings.append(f'{said}; the figures are right, in the order of the config')
+
+    def check_other_files(self, evaluators: Sequence[Evaluator], uses: Sequence[Use]) -> None:
+        """Judge annotation files of evaluators that are not those of the data sets, and compare them."""
+        coco = [use for use in uses if not use.remote and _reads_as_coco(type(use.dataset))]
+        if not coco or len(coco) < len(uses):
+            return
+        for evaluator in evaluators:
+            path = evaluator.ann_file
+            if evaluator.kind != 'coco' or path is None:
+                continue
+            if len(coco) == 1 and evaluator.reads(coco[0].dataset.ann_file):
+                continue
+            use = coco[0]
+            if not any(evaluator.reads(use.dataset.ann_file) for use in coco):
+                self.read(
+                    _Reading(
+                        path, [f'{evaluator.key}.ann_file'],
+                        CocoUse(TRUTH if evaluator.truth else INPUT, use.dataset.metainfo['classes'],
+                                evaluator.draws_masks), None, use.loading, evaluator.key), evaluator.key)
+            self.compare(evaluator, coco)
+
+    def compare(self, evaluator: Evaluator, uses: Sequence[Use]) -> None:
+        """Refuse an evaluator's file that is about other images or numbers categories in another way.
+
+        Raises:
+            InputError: it says what differs.
+        """
+        truth = self.file(evaluator.ann_file)
+        there = {entry['id']: entry for entry in truth.images}
+        shown = {}
+        for use in uses:
+            file = self.file(use.dataset.ann_file)
+            shown.update({entry['id']: entry for entry in file.images})
+        said = f'{evaluator.key}.ann_file ({truth.path}) is not about the images of ' \
+               f'{", ".join(use.key for use in uses)} ({", ".join(use.dataset.ann_file for use in uses)})'
+        remedy = f'Set {evaluator.key}.ann_file to the annotation file of the data set.'
+        if not evaluator.truth:  # only the numbers of the categories are taken from it
+            return
+        missing = [number for number in shown if number not in there]
+        extra = [number for number in there if number not in shown]
+        if missing or extra:
+            raise InputError(f'{said}: {len(missing)} of {len(shown)} images are not in it, and {len(extra)} of its '
+                             f'{len(there)} are not in the data set. {remedy}')
+        other = [
+            number for number, entry in shown.items()
+            if os.path.basename(entry['file_name']) != os.path.basename(there[number]['file_name'])
+        ]
+        if other:
+            raise InputError(f'{said}: {len(other)} images have the same id and another file name, first '
+                             f'{shown[other[0]]["file_name"]!r} and {there[other[0]]["file_name"]!r}. {remedy}')
+
+    def repair(self) -> None:
+        """Write copies of the files that need repair, and have the run read those."""
+        for real, repairs in self.repairs.items():
+            readings = self.readings[real]
+            path = readings[0].path
+            copy = write_repaired(path, self.digest(path), list(repairs),
+                                  lambda: self.file(path).repaired(list(repairs)),
+                                  self.cfg.get('work_dir') or 'work_dirs')
+            for key in {key for reading in readings for key in reading.keys}:
+                self.report.changes[key] = copy
+            self.report.warnings.append(f'{path}: {"; ".join(repairs.values())}. The run reads the copy {copy}')
+        apply_changes(self.cfg, self.report.changes)
 
 
-def _read_as_coco(dataset_class: type) -> bool:
+def _reads_as_coco(dataset_class: type) -> bool:
     """Whether a data set class reads its file the way MMDetection's CocoDataset does."""
     if not hasattr(dataset_class, 'COCOAPI'):
         return False
     from mmdet.datasets import CocoDataset
-    return dataset_class.load_data_list is CocoDataset.load_data_list
+    return all(
+        getattr(dataset_class, name) is getattr(CocoDataset, name) for name in ('load_data_list', 'parse_data_info'))
 
 
-def check_data(cfg: Config, loaders: Sequence[str]) -> List[str]:
+def _reads_as_voc(dataset_class: type) -> bool:
+    """Whether a data set class reads its files the way MMDetection's XMLDataset does."""
+    if not hasattr(dataset_class, 'sub_data_root'):
+        return False
+    from mmdet.datasets import XMLDataset
+    return all(
+        getattr(dataset_class, name) is getattr(XMLDataset, name)
+        for name in ('load_data_list', 'parse_data_info', '_parse_instance_info'))
+
+
+def check_data(cfg: Config, loaders: Sequence[str]) -> Report:
     """Check the data sets and evaluators that a run is going to read.
 
     Args:
-        cfg: the config.
+        cfg: the config. Where a file needs repair, or a path is meant below the data root, it is changed in place.
         loaders: which of ``'train'``, ``'val'``, ``'test'`` the run uses.
 
     Returns:
-        list[str]: warnings.
+        Report: what is used and what is doubtful.
 
     Raises:
-        InputError: missing file or folder, wrong format, categories or number of classes that do not match.
+        InputError: missing file or folder, wrong format, what would make a result wrong without a word, categories or
+            numbers of classes that do not match.
     """
-    warnings, parsed = [], {}
-    scope = cfg.get('default_scope', 'mmengine')
-    for loader in loaders:
-        root_key = f'{loader}_dataloader'
-        if not cfg.get(root_key):
-            continue
-        for key, leaf in _leaves(cfg[root_key]['dataset'], f'{root_key}.dataset'):
-            with DATASETS.switch_scope_and_registry(scope) as registry:
-                dataset_class = leaf['type'] if isinstance(leaf['type'], type) else registry.get(leaf['type'])
-                if dataset_class is None:
-                    raise InputError(f'unknown data set type {leaf["type"]!r} (config key {key}.type)')
-                if not issubclass(dataset_class, BaseDataset):
-                    continue
-                # lazy: it joins the paths and resolves the classes exactly as the run will, and reads nothing
-                dataset = DATASETS.build(dict(leaf, pipeline=[], lazy_init=True, _scope_=scope))
-            if leaf.get('backend_args') or getattr(dataset, 'download', False):
-                continue  # in an object store, or fetched by the data set itself
-            coco = _read_as_coco(dataset_class)
-            layout = LAYOUT if coco else ''
-            if dataset.ann_file:
-                _check_path(dataset.ann_file, 'annotation file', f'{key}.ann_file', layout)
-            for name in ('img', 'img_path'):
-                if dataset.data_prefix.get(name):
-                    _check_path(dataset.data_prefix[name], 'image folder', f'{key}.data_prefix', layout)
-            if not coco:
-                continue
-            if dataset.ann_file not in parsed:
-                parsed[dataset.ann_file] = _CocoFile(dataset.ann_file)
-            file, classes = parsed[dataset.ann_file], dataset.metainfo['classes']
-            warnings.append(file.check_classes(classes, key))
-            image = os.path.join(dataset.data_prefix['img'], file.first_image)
-            if not _remote(image) and not os.path.isfile(image):
-                raise InputError(
-                    f'{os.path.abspath(image)} not found, the first image of {file.path}: the image folder '
-                    f'(config key {key}.data_prefix) and the annotation file do not belong together, or '
-                    f'the download is not complete.')
-            check_head_classes(cfg.model, len(classes), key)
-        evaluators = cfg.get(f'{loader}_evaluator') or []
-        for evaluator in evaluators if isinstance(evaluators, (list, tuple)) else [evaluators]:
-            if evaluator.get('ann_file') and not evaluator.get('backend_args'):
-                _check_path(evaluator['ann_file'], 'annotation file', f'{loader}_evaluator.ann_file', LAYOUT)
-    return [warning for warning in warnings if warning]
+    return _Check(cfg).run(loaders)
+
+
+def apply_changes(cfg: Config, changes: Dict[str, str]) -> None:
+    """Set values of a config.
+
+    Args:
+        cfg: changed in place.
+        changes: key, such as ``val_dataloader.dataset.datasets[0].ann_file`` -> value.
+    """
+    for key, value in changes.items():
+        *parents, last = key.replace('[', '.').replace(']', '').split('.')
+        node: Any = cfg
+        for part in parents:
+            node = node[int(part)] if isinstance(node, (list, tuple)) else node[part]
+        node[last] = value
 
 
 def check_head_classes(model: dict, num_classes: int, dataset_key: str) -> None:

@@ -37,6 +37,10 @@ def build_parser(description: str, example: str) -> argparse.ArgumentParser:
         default='error',
         help='what to do about a missing, cut off or undecodable image: stop (default), or log it and go on; in '
         'evaluation its objects then count as missed')
+    parser.add_argument(
+        '--skip-data-check',
+        action='store_true',
+        help='do not read annotations and images before the run; what is wrong with them may then go unnoticed')
     parser.add_argument('--amp', action='store_true', help='automatic mixed precision (needs a GPU)')
     parser.add_argument('--seed', type=int, default=0, help='random seed (default: 0)')
     parser.add_argument(

@@ -1,13 +1,14 @@
 """What can be known to be wrong before a run starts, each said in one clear error."""
 import os
 from pathlib import Path
-from typing import List
+from typing import Dict, List
 
 import torch
 from mmengine.config import Config
+from mmengine.dist import broadcast_object_list
 from mmengine.logging import print_log
 
-from ..data import check_data
+from ..data import apply_changes, check_data
 from ..errors import InputError
 from .processes import global_rank, local_size, start_group
 
@@ -46,15 +47,48 @@ def check_work_dir(work_dir: str) -> None:
                          f'Choose another with --work-dir FOLDER.') from error
 
 
-def prepare(cfg: Config, loaders: List[str]) -> None:
-    """Check what can be checked, then start the group. The first process reads the data for all."""
+def check_inputs(cfg: Config, loaders: List[str]) -> Dict[str, str]:
+    """Check the data and say what was found.
+
+    Returns:
+        dict[str, str]: config key -> value, of what was changed in the config.
+    """
+    report = check_data(cfg, loaders)
+    for line in report.summaries:
+        print_log(f'Data, {line}')
+    for line in report.warnings:
+        print_log(f'Warning: {line}')
+    return report.changes
+
+
+def prepare(cfg: Config, loaders: List[str], skip_data_check: bool = False) -> None:
+    """Check what can be checked, then start the group. The first process reads the data for all.
+
+    Args:
+        cfg: where the data check mends a file, all processes get the path of the copy.
+        loaders: which of ``'train'``, ``'val'``, ``'test'`` the run uses.
+        skip_data_check: leave that check out.
+
+    Raises:
+        InputError: it says what no run can succeed with.
+    """
     if cfg.launcher != 'none':
         if dict(pytorch='RANK', slurm='SLURM_PROCID')[cfg.launcher] not in os.environ:
             raise InputError(f'--launcher {cfg.launcher} is for processes that it started. Start them with '
                              f'tools/dist_train.sh, tools/dist_test.sh or tools/slurm_train.sh, which set this option.')
         check_processes(local_size(), torch.cuda.device_count())
+    changes = [{}]
     if global_rank() == 0:
         check_work_dir(cfg.work_dir)
-        for warning in check_data(cfg, loaders):
-            print_log(f'Warning: {warning}')
+        if skip_data_check:
+            print_log('Warning: the data is not checked (--skip-data-check)')
+        else:
+            changes[0] = check_inputs(cfg, loaders)
     start_group(cfg)
+    broadcast_object_list(changes)
+    apply_changes(cfg, changes[0])
+    for key, path in changes[0].items():
+        if not os.path.isfile(path):
+            raise InputError(
+                f'{path} ({key}) was written by the first process and is not there on this machine: put the '
+                f'work directory where all machines see it.')

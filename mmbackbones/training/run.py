@@ -80,7 +80,7 @@ def train(argv: Optional[List[str]] = None) -> None:
         problems = check_config(cfg)
         if problems:
             raise InputError('\n'.join(f'{args.config}: {problem}' for problem in problems))
-    prepare(cfg, ['train', 'val'])
+    prepare(cfg, ['train', 'val'], args.skip_data_check)
     with lock_work_dir(cfg.work_dir):
         choose_start(cfg, args.resume)
         if not args.backbone_weights:
@@ -111,7 +111,7 @@ def test(argv: Optional[List[str]] = None) -> None:
     if args.amp:
         cfg.test_cfg.fp16 = True
     cfg.load_from, cfg.resume = args.checkpoint, False
-    prepare(cfg, ['test'])
+    prepare(cfg, ['test'], args.skip_data_check)
     runner = build_runner(cfg)
     check_fit(runner, args.checkpoint)
     batches = len(runner.test_dataloader)

@@ -1,55 +1,17 @@
-"""Image loading that notices broken files.
-
-OpenCV decodes a JPEG that was cut off without a word: the missing part comes out grey.
-"""
+"""Image loading that notices broken files."""
 import logging
 from typing import Optional
 
-import mmcv
 import mmengine.fileio as fileio
 import numpy as np
 from mmcv.transforms import LoadImageFromFile as _LoadImageFromFile
 from mmengine.logging import print_log
 
-from ..errors import UserError
+from ..data.decoding import decode_image
+from ..data.images import BadImageError, check_regular
 from ..registry import TRANSFORMS
 
 __all__ = ['BadImageError', 'LoadImageFromFile']
-
-JPEG_START, JPEG_SCAN, JPEG_END = b'\xff\xd8', 0xDA, b'\xff\xd9'
-PNG_START, PNG_END = b'\x89PNG\r\n\x1a\n', b'IEND\xaeB`\x82'
-
-
-class BadImageError(UserError):
-    """An image file that is missing, empty, cut off or no image."""
-
-
-def _jpeg_is_complete(data: bytes) -> bool:
-    """Whether the end marker follows the start of the picture itself.
-
-    The segments before it are stepped over, since an embedded thumbnail has an end marker of its own. Bytes after the
-    end are allowed: some cameras and programs append their own.
-    """
-    position = 2
-    while position + 4 <= len(data) and data[position] == 0xFF:
-        if data[position + 1] == 0xFF:  # padding
-            position += 1
-            continue
-        if data[position + 1] == JPEG_SCAN:
-            return data.find(JPEG_END, position) != -1
-        position += 2 + int.from_bytes(data[position + 2:position + 4], 'big')
-    return False
-
-
-def _fault(data: bytes) -> Optional[str]:
-    """What is wrong with the bytes of an image file, as far as the container tells."""
-    if not data:
-        return 'the file is empty'
-    if data.startswith(JPEG_START) and not _jpeg_is_complete(data):
-        return f'the JPEG is cut off after {len(data)} bytes'
-    if data.startswith(PNG_START) and PNG_END not in data:
-        return f'the PNG is cut off after {len(data)} bytes'
-    return None
 
 
 @TRANSFORMS.register_module()
@@ -60,7 +22,7 @@ class LoadImageFromFile(_LoadImageFromFile):
     MMCV's in every pipeline, according to ``--bad-images``.
 
     Args:
-        on_error: what to do about a file that is missing, empty, cut off or undecodable. ``'error'`` raises;
+        on_error: what to do about a file that is missing, empty, cut off, damaged or undecodable. ``'error'`` raises;
             ``'skip'`` (training) returns None, upon which the data set draws another image; ``'blank'`` (evaluation)
             puts a black image of the annotated size in its place, so that the objects in it count as missed.
             ``'skip'`` and ``'blank'`` log each file once per process.
@@ -82,19 +44,12 @@ class LoadImageFromFile(_LoadImageFromFile):
     def _read(self, path: str) -> np.ndarray:
         """Returns the pixels, (H, W, C) or (H, W) for ``color_type='grayscale'``."""
         try:
-            data = fileio.get(path, backend_args=self.backend_args)
-        except OSError as error:
-            raise BadImageError(f'{path}: {error.strerror or error}') from error
-        fault = _fault(data)
-        if fault:
-            raise BadImageError(f'{path}: {fault}')
-        try:
-            image = mmcv.imfrombytes(data, flag=self.color_type, backend=self.imdecode_backend)
-        except Exception as error:  # each backend raises its own
-            raise BadImageError(f'{path}: {error}') from error
-        if image is None:
-            raise BadImageError(f'{path}: not an image that {self.imdecode_backend} can decode')
-        return image
+            if '://' not in path and not self.backend_args:
+                check_regular(path)
+            return decode_image(
+                fileio.get(path, backend_args=self.backend_args), self.color_type, self.imdecode_backend)
+        except (BadImageError, OSError) as error:
+            raise BadImageError(f'{path}: {getattr(error, "strerror", None) or error}') from error
 
     def transform(self, results: dict) -> Optional[dict]:
         """Load ``results['img_path']``.
