@@ -9,8 +9,10 @@ from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 
 from .follow import IMAGE_SIZE, Maps, Misfit, build, follow, guard_channels, measure, on_meta
+from .model_parts import find_root
+from .plan import get
 
-__all__ = ['Fit', 'check_config', 'check_fit', 'find_root', 'first_neck', 'listed']
+__all__ = ['Fit', 'check_config', 'check_fit', 'first_neck', 'listed']
 
 
 class Fit(NamedTuple):
@@ -32,20 +34,6 @@ def first_neck(model: dict) -> Tuple[Optional[dict], str]:
     """The config of the neck that takes the backbone's maps, and its key in the config."""
     neck = model.get('neck')
     return (neck[0], 'model.neck[0]') if isinstance(neck, (list, tuple)) else (neck, 'model.neck')
-
-
-def find_root(cfg: Config) -> Optional[Tuple[str, ...]]:
-    """The keys that lead to what has the backbone: the model, or the detector in a tracker or a teacher with a student.
-
-    None where there is no backbone, or no telling which one of several.
-    """
-    model = cfg.get('model') or {}
-    if model.get('backbone'):
-        return ('model', )
-    inside = [key for key, part in model.items() if isinstance(part, dict) and 'type' in part and part.get('backbone')]
-    if 'detector' in inside or len(inside) == 1:  # a tracker may have a network that tells persons apart, too
-        return ('model', 'detector' if 'detector' in inside else inside[0])
-    return None
 
 
 def _kind(part: dict) -> str:
@@ -290,7 +278,7 @@ def check_fit(cfg: Config) -> Fit:
         return Fit(None, None, ['the config has no model: it is a part for others to inherit'])
     root = find_root(cfg)
     if root and root != ('model', ):
-        inner = Config(dict(model=cfg.model[root[1]], default_scope=cfg.get('default_scope', 'mmengine')))
+        inner = Config(dict(model=get(cfg._cfg_dict, root), default_scope=cfg.get('default_scope', 'mmengine')))
         fit = check_fit(inner)
         return fit._replace(problems=[re.sub(r'\bmodel\.', f'{".".join(root)}.', each) for each in fit.problems])
     scope = cfg.get('default_scope', 'mmengine')

@@ -10,9 +10,11 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from ..weights import extract_state_dict, load_strictly, read_checkpoint
+from ..weights import load_part, read_checkpoint, split_source
 
 __all__ = ['BaseBackbone', 'choose_arch', 'choose_weights']
+
+PARTIAL = 'To load what fits and leave the rest as initialised: partial=True in init_cfg, or --partial-weights'
 
 
 def choose_arch(owner: str,
@@ -44,10 +46,13 @@ def choose_weights(owner: str, pretrained: Optional[str], init_cfg: Optional[dic
     """The ``init_cfg`` that ``pretrained`` is short for, or the one that is given.
 
     Raises:
-        ValueError: both are given.
+        ValueError: both are given, or ``pretrained`` is no name.
     """
     if pretrained is None:
         return init_cfg
+    if not isinstance(pretrained, str) or not pretrained:
+        raise ValueError(f"{owner}: pretrained={pretrained!r} names no weights; write pretrained='FILE', the name of "
+                         'weights that `mmbackbones info` lists for it, or None for none')
     if init_cfg is not None:
         raise ValueError(f'{owner}: pretrained={pretrained!r} and init_cfg={init_cfg!r} both say where weights come '
                          "from; give one. pretrained=... is short for dict(type='Pretrained', checkpoint=...)")
@@ -99,8 +104,9 @@ class BaseBackbone(BaseModule, metaclass=ABCMeta):
             mode.
         norm_eval: keep all batch norms in eval mode, so that they use and keep their running statistics.
         with_cp: recompute blocks in the backward pass instead of storing their activations.
-        init_cfg: ``dict(type='Pretrained', checkpoint=...)``, with an optional ``prefix``, loads weights strictly;
-            other types of MMEngine work as ever. Defaults to None: initialised as the paper says.
+        init_cfg: ``dict(type='Pretrained', checkpoint=...)`` loads weights strictly, with optional ``prefix`` and
+            ``partial``, see :meth:`load_pretrained`; other types of MMEngine work as ever. Defaults to None:
+            initialised as the paper says.
 
     Attributes:
         out_indices (tuple[int]): resolved, ascending.
@@ -207,44 +213,54 @@ class BaseBackbone(BaseModule, metaclass=ABCMeta):
         if not (isinstance(config, dict) and config.get('type') == 'Pretrained'):
             super().init_weights()
             return
-        unknown = set(config) - {'type', 'checkpoint', 'prefix'}
+        unknown = set(config) - {'type', 'checkpoint', 'prefix', 'partial'}
         if unknown:
             raise ValueError(
                 f'{type(self).__name__}: init_cfg has unknown keys {sorted(unknown)}; a Pretrained one has '
-                "'checkpoint' and, optionally, 'prefix'")
-        self.load_pretrained(config['checkpoint'], config.get('prefix'))
+                "'checkpoint' and, optionally, 'prefix' and 'partial'")
+        self.load_pretrained(config['checkpoint'], config.get('prefix'), config.get('partial', False))
         self.is_init = True
 
-    def load_pretrained(self, source: str, prefix: Optional[str] = None) -> None:
+    def load_pretrained(self, source: str, prefix: Optional[str] = None, partial: bool = False) -> None:
         """Load a checkpoint of this project, of MMDetection/MMPretrain training, or of the authors, strictly.
 
         Args:
-            source: file or address, see :func:`mmbackbones.weights.read_checkpoint`.
-            prefix: part of a larger model's checkpoint. Defaults to None: ``backbone.`` if there is one.
+            source: file or address, see :meth:`read_weights`; ``FILE::PREFIX`` names weights inside a file.
+            prefix: part of a larger model's checkpoint, such as ``'backbone.'`` or ``'teacher'``. Defaults to None:
+                wherever weights are that fit.
+            partial: load what fits and leave the rest as initialised.
 
         Raises:
             CheckpointError: the checkpoint cannot be read or does not fit; the weights stay as they were.
         """
-        self.load_converted(type(self).convert_state_dict(extract_state_dict(read_checkpoint(source), prefix)), source)
+        source, inside = split_source(source)
+        report = load_part(
+            self,
+            self.read_weights(source),
+            f'checkpoint {source}',
+            prefix or inside,
+            partial,
+            self.optional_prefixes,
+            remedy='' if partial else PARTIAL)
+        print_log(f'{type(self).__name__}: loaded {source}: {report.summary("not used")}', logger='current')
 
-    def load_converted(self, state_dict: Dict[str, Tensor], source: str) -> None:
-        """Load weights with our names strictly, and say so.
+    def read_weights(self, source: str) -> dict:
+        """What a checkpoint file or address holds, see :func:`mmbackbones.weights.read_checkpoint`."""
+        return read_checkpoint(source)
+
+    def adapt_weights(self, state_dict: Dict[str, Tensor]) -> Dict[str, Tensor]:
+        """Weights with anybody's names -> with ours, in this backbone's shapes, without what it leaves out.
 
         Args:
-            state_dict: name -> tensor.
-            source: where it comes from, for the messages.
-
-        Raises:
-            CheckpointError: they do not fit; the weights stay as they were.
+            state_dict: name -> tensor; names of ours stay.
         """
-        fresh = load_strictly(
-            self,
-            self.resize_tables(state_dict),
-            f'checkpoint {source}',
-            omitted=self.omitted_prefixes,
-            optional=self.optional_prefixes)
-        kept = f'; not in it, so as initialised: {", ".join(fresh)}' if fresh else ''
-        print_log(f'{type(self).__name__}: loaded {source}{kept}', logger='current')
+        weights = self.resize_tables(self.to_own_names(state_dict))
+        own, omitted = self.state_dict().keys(), self.omitted_prefixes or '\0'
+        return {key: value for key, value in weights.items() if key in own or not key.startswith(omitted)}
+
+    def to_own_names(self, state_dict: Dict[str, Tensor]) -> Dict[str, Tensor]:
+        """Weights with anybody's names -> with ours: ``convert_state_dict``, unless it takes more than names."""
+        return type(self).convert_state_dict(state_dict)
 
     def resize_tables(self, state_dict: Dict[str, Tensor]) -> Dict[str, Tensor]:
         """Bring position tables of another resolution to this backbone's shapes. By default there are none."""

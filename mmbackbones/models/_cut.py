@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from ..layers import keep_sizes
-from ..weights import extract_state_dict, read_checkpoint
 from ._base import BaseBackbone, choose_weights
 from ._chain import find_cuts, group_layers
 
@@ -84,23 +83,10 @@ class CutBackbone(BaseBackbone):
     def optional_prefixes(self) -> Tuple[str, ...]:
         return tuple(f'layer{index + 1}.' for index in range(self.num_stages - self.num_added, self.num_stages))
 
-    def read_weights(self, source: str) -> dict:
-        """What a checkpoint file or address holds; libraries may have names for theirs."""
-        return read_checkpoint(source)
-
-    def load_pretrained(self, source: str, prefix: Optional[str] = None) -> None:
-        """Load a checkpoint of this project, of the library, or of MMDetection/MMPretrain training, strictly.
-
-        Args:
-            source: file or address, see :func:`mmbackbones.weights.read_checkpoint`, or the library's name for it.
-            prefix: part of a larger model's checkpoint. Defaults to None: ``backbone.`` if there is one.
-
-        Raises:
-            CheckpointError: the checkpoint cannot be read or does not fit; the weights stay as they were.
-        """
-        state_dict = extract_state_dict(self.read_weights(source), prefix)
+    def to_own_names(self, state_dict: Dict[str, Tensor]) -> Dict[str, Tensor]:
+        """From the library's names, where those are more than ours, to ours; the classifier is left out."""
         own = self.state_dict().keys() & state_dict.keys()
-        if len(own) <= len(self.library_keys.keys() & state_dict.keys()):
-            named = {self.library_keys.get(key, key): value for key, value in state_dict.items()}
-            state_dict = {key: value for key, value in named.items() if key is not None}
-        self.load_converted(state_dict, source)
+        if len(own) > len(self.library_keys.keys() & state_dict.keys()):
+            return state_dict
+        named = {self.library_keys.get(key, key): value for key, value in state_dict.items()}
+        return {key: value for key, value in named.items() if key is not None}

@@ -23,12 +23,11 @@ from urllib.parse import urlsplit
 
 import torch
 import torch.nn.functional as F
-from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from ..layers import keep_sizes
 from ..registry import MODELS
-from ..weights import CheckpointError, extract_state_dict, load_strictly, read_checkpoint
+from ..weights import CheckpointError, read_checkpoint
 from ._base import BaseBackbone, choose_weights
 from ._chain import STRIDES, group_layers
 
@@ -364,28 +363,20 @@ class TimmBackbone(BaseBackbone):
         return tuple(each[:, :, :-(-height // stride), :-(-width // stride)]
                      for each, stride in zip(maps, self.out_strides))
 
-    def load_pretrained(self, source: str, prefix: Optional[str] = None) -> None:
-        """Load a checkpoint of timm, by any tool, of MMDetection/MMPretrain training, or of a network's authors.
-
-        Args:
-            source: file or address, see :func:`mmbackbones.weights.read_checkpoint`, or ``timm://`` and the name of
-                weights that timm publishes.
-            prefix: part of a larger model's checkpoint. Defaults to None: ``backbone.`` if there is one.
+    def read_weights(self, source: str) -> dict:
+        """A file, an address, or ``timm://`` and the name of weights that timm publishes.
 
         Raises:
-            CheckpointError: the checkpoint cannot be found or read, or does not fit; the weights stay as they were.
+            CheckpointError: it cannot be found or read.
         """
         source = os.fspath(source)
-        if source.startswith(SCHEME):
-            checkpoint = _read_timm(source[len(SCHEME):], self.model_name)
-        else:
-            checkpoint = read_checkpoint(source)
-        state_dict = extract_state_dict(checkpoint, prefix)
+        return _read_timm(source[len(SCHEME):], self.model_name) if source.startswith(SCHEME) else \
+            read_checkpoint(source)
+
+    def to_own_names(self, state_dict: Dict[str, Tensor]) -> Dict[str, Tensor]:
+        """From timm's names, or its authors', where those are more than ours, to ours."""
         own = self.state_dict().keys() & state_dict.keys()
-        if len(own) <= len(self.timm_keys.keys() & state_dict.keys()):
-            state_dict = self.convert_timm(state_dict)
-        load_strictly(self, state_dict, f'checkpoint {source}', omitted=self.omitted_prefixes)
-        print_log(f'{type(self).__name__}: loaded {source}', logger='current')
+        return state_dict if len(own) > len(self.timm_keys.keys() & state_dict.keys()) else self.convert_timm(state_dict)
 
     def convert_timm(self, state_dict: Dict[str, Tensor]) -> Dict[str, Tensor]:
         """From the names of timm's whole network, or of its authors where timm can read them, to ours.

@@ -9,9 +9,9 @@ from mmengine.config import Config, DictAction
 
 from ..errors import InputError
 from ..plan import nodes
-from ..weights import use_safe_loading
+from ..weights import use_safe_loading, use_strict_initializers
 from .resumable import make_resumable
-from .start import set_backbone_weights
+from .start import check_named_weights, set_backbone_weights, set_partial
 
 __all__ = ['build_parser', 'guard_images', 'move_data_root', 'read_command', 'set_training']
 
@@ -116,6 +116,7 @@ def read_command(parser: argparse.ArgumentParser, argv: Optional[List[str]]) -> 
     args = parser.parse_args(argv)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     use_safe_loading()
+    use_strict_initializers()
     if not os.path.isfile(args.config):
         raise InputError(f'{args.config}: no such config file (looked from {os.getcwd()})')
     cfg = Config.fromfile(args.config)
@@ -137,8 +138,11 @@ def read_command(parser: argparse.ArgumentParser, argv: Optional[List[str]]) -> 
 def set_training(cfg: Config, args: argparse.Namespace) -> None:
     if not cfg.get('train_dataloader'):
         raise InputError(f'{args.config} has no train_dataloader: nothing to train.')
-    if args.backbone_weights:
+    if args.backbone_weights is not None:
         set_backbone_weights(cfg, args.backbone_weights)
+    check_named_weights(cfg)
+    if args.partial_weights:
+        set_partial(cfg)
     if args.amp:
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')

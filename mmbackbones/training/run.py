@@ -21,7 +21,7 @@ from .options import build_parser, read_command, set_training
 from .preflight import prepare
 from .processes import global_rank
 from .record import environment
-from .start import check_backbone, check_fit, choose_start, warn_of_random_backbone
+from .start import check_fit, check_initial_weights, choose_start, load_whole, warn_of_random_backbone
 
 __all__ = ['test', 'train']
 
@@ -71,7 +71,13 @@ def train(argv: Optional[List[str]] = None) -> None:
     parser.add_argument(
         '--backbone-weights',
         metavar='FILE',
-        help="pretrained weights of the backbone, or 'none' for random ones and nothing frozen")
+        help="pretrained weights of the backbone, or 'none' for random ones and nothing frozen; FILE::PREFIX names one of "
+        'several sets in a file')
+    parser.add_argument(
+        '--partial-weights',
+        action='store_true',
+        help='load what fits from checkpoints that do not fit as a whole, such as those of a detector of other classes '
+        '(load_from), and say what stays as initialised')
     parser.add_argument(
         '--auto-scale-lr', action='store_true', help='scale the learning rate to the actual batch over all processes')
     args, cfg = read_command(parser, argv)
@@ -82,14 +88,14 @@ def train(argv: Optional[List[str]] = None) -> None:
             raise InputError('\n'.join(f'{args.config}: {problem}' for problem in problems))
     prepare(cfg, ['train', 'val'], args.skip_data_check)
     with lock_work_dir(cfg.work_dir):
-        choose_start(cfg, args.resume)
+        choose_start(cfg, args.resume, args.partial_weights)
         if not args.backbone_weights:
             warn_of_random_backbone(cfg)
         runner = build_runner(cfg)
         if cfg.get('load_from'):
-            check_fit(runner, cfg.load_from, partly=not cfg.get('resume'))
-        elif args.backbone_weights not in (None, 'none'):
-            check_backbone(runner, args.backbone_weights)
+            check_fit(runner, cfg.load_from)
+        if not cfg.get('resume'):
+            check_initial_weights(runner)
         runner.train()
 
 
@@ -110,10 +116,11 @@ def test(argv: Optional[List[str]] = None) -> None:
         raise InputError(f'{args.config} has no test_dataloader: nothing to evaluate.')
     if args.amp:
         cfg.test_cfg.fp16 = True
-    cfg.load_from, cfg.resume = args.checkpoint, False
+    load_whole(cfg, args.checkpoint)
+    cfg.resume = False
     prepare(cfg, ['test'], args.skip_data_check)
     runner = build_runner(cfg)
-    check_fit(runner, args.checkpoint)
+    check_fit(runner, cfg.load_from)
     batches = len(runner.test_dataloader)
     for hook in runner.hooks:
         if isinstance(hook, LoggerHook):  # ten lines of progress for a small data set too

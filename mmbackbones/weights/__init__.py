@@ -1,5 +1,11 @@
-"""Checkpoints: read without running anything in them, loaded strictly or not at all."""
-from .loading import extract_state_dict, load_strictly
+"""Checkpoints: read without running anything in them, found whatever they are packed in, loaded strictly or not at all."""
+from .finding import extract_state_dict, split_source
+from .initializing import check_own_loaders, use_strict_initializers
+from .loading import load_part, load_strictly
 from .reading import CheckpointError, read_checkpoint, use_safe_loading
+from .report import Report
 
-__all__ = ['CheckpointError', 'extract_state_dict', 'load_strictly', 'read_checkpoint', 'use_safe_loading']
+__all__ = [
+    'CheckpointError', 'Report', 'check_own_loaders', 'extract_state_dict', 'load_part', 'load_strictly', 'read_checkpoint',
+    'split_source', 'use_safe_loading', 'use_strict_initializers'
+]
