@@ -65,7 +65,7 @@ class Parser(argparse.ArgumentParser):
     """Options, of which a wrong one is said in one line; every command has ``--traceback``."""
 
     def __init__(self, *args, **kwargs) -> None:
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, allow_abbrev=False, **kwargs)
         self.add_argument(
             TRACEBACK, action='store_true', help='show the stack of calls of an error instead of one line')
 

@@ -217,9 +217,9 @@ def swap_in_config(args) -> None:
 
 
 def check_file(args) -> None:
-    from .check import check_fit
+    from .check import check_run
     from .config_files import load_config
-    fit = check_fit(load_config(args.config))
+    fit = check_run(load_config(args.config))
     if fit.problems:
         raise InputError('\n'.join(f'{args.config}: {problem}' for problem in fit.problems))
     if fit.maps is None:
