@@ -11,20 +11,15 @@ import torch
 from mmengine.registry import Registry
 
 from .errors import InputError, UserError, one_line
-from .plan import get, nodes
+from .plan import dotted, get, nodes
 
-__all__ = ['blamed', 'building', 'describe', 'did_you_mean', 'dotted', 'find_type', 'names_of', 'sentence', 'unknown_types']
+__all__ = ['blamed', 'building', 'describe', 'did_you_mean', 'find_type', 'names_of', 'sentence', 'unknown_types']
 
 REGISTRIES = [each for each in map(mmengine.registry.__dict__.get, mmengine.registry.__all__)
               if isinstance(each, Registry)]
 # errors of the machine: no part of the config is to blame
 MACHINE = (MemoryError, torch.OutOfMemoryError, UserError)
 MACHINE_NUMBERS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.EPIPE, errno.EIO)
-
-
-def dotted(path: Sequence) -> str:
-    """('model', 'neck', 0) -> ``model.neck[0]``."""
-    return ''.join(f'[{key}]' if isinstance(key, int) else f'.{key}' for key in path).lstrip('.')
 
 
 def did_you_mean(name: str, known: Sequence[str], cutoff: float = 0.6) -> str:

@@ -10,10 +10,11 @@ from .blame import describe, sentence
 from .errors import InputError
 from .follow import IMAGE_SIZE, Maps, Misfit, build, follow, guard_channels, measure, on_meta, parameters_of
 from .libraries import register
+from .model_parts import find_root
 from .parts import SPLITS, check_kinds, check_optimizer, check_parts, scope_of
-from .plan import nodes
+from .plan import dotted, get, nodes
 
-__all__ = ['Fit', 'check_config', 'check_fit', 'check_run', 'find_root', 'first_neck', 'image_channels', 'listed']
+__all__ = ['Fit', 'check_config', 'check_fit', 'check_run', 'first_neck', 'image_channels', 'listed']
 
 
 class Fit(NamedTuple):
@@ -35,20 +36,6 @@ def first_neck(model: dict) -> Tuple[Optional[dict], str]:
     """The config of the neck that takes the backbone's maps, and its key in the config."""
     neck = model.get('neck')
     return (neck[0], 'model.neck[0]') if isinstance(neck, (list, tuple)) else (neck, 'model.neck')
-
-
-def find_root(cfg: Config) -> Optional[Tuple[str, ...]]:
-    """The keys that lead to what has the backbone: the model, or the detector in a tracker or a teacher with a student.
-
-    None where there is no backbone, or no telling which one of several.
-    """
-    model = cfg.get('model') or {}
-    if model.get('backbone'):
-        return ('model', )
-    inside = [key for key, part in model.items() if isinstance(part, dict) and 'type' in part and part.get('backbone')]
-    if 'detector' in inside or len(inside) == 1:  # a tracker may have a network that tells persons apart, too
-        return ('model', 'detector' if 'detector' in inside else inside[0])
-    return None
 
 
 def _kind(part: dict) -> str:
@@ -329,9 +316,9 @@ def check_fit(cfg: Config) -> Fit:
         return Fit(None, None, ['the config has no model: it is a part for others to inherit'])
     root = find_root(cfg)
     if root and root != ('model', ):
-        inner = Config(dict(cfg._cfg_dict, model=cfg.model[root[1]]))
+        inner = Config(dict(cfg._cfg_dict, model=get(cfg._cfg_dict, root)))
         fit = check_fit(inner)
-        return fit._replace(problems=[re.sub(r'\bmodel\.', f'{".".join(root)}.', each) for each in fit.problems])
+        return fit._replace(problems=[re.sub(r'\bmodel\.', f'{dotted(root)}.', each) for each in fit.problems])
     scope = scope_of(cfg)
     try:
         model = _build_whole(cfg)

@@ -23,9 +23,9 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
-from .blame import building, did_you_mean, dotted, find_type, names_of, unknown_types
+from .blame import building, did_you_mean, find_type, names_of
 from .errors import InputError
-from .plan import get, nodes
+from .plan import dotted, nodes
 
 __all__ = ['check_kinds', 'check_optimizer', 'check_parts', 'runner_keys', 'scope_of']
 

@@ -6,7 +6,7 @@ from mmengine.config import Config, ConfigDict
 
 from .errors import UserError
 
-__all__ = ['Change', 'Plan', 'SwapError', 'code', 'get', 'nodes']
+__all__ = ['Change', 'Plan', 'SwapError', 'code', 'dotted', 'get', 'nodes']
 
 
 class SwapError(UserError):
@@ -58,7 +58,7 @@ class Plan:
         owner[path[-1]] = copy.deepcopy(value)
         # the file that is written replaces what it inherits, and not what an earlier change has put there
         self.replaced[path] = self.replaced.get(path, False) or replace and isinstance(get(self.base, path), dict)
-        self.changes.append(Change(f'{_dotted(path)}={code(value)}', why))
+        self.changes.append(Change(f'{dotted(path)}={code(value)}', why))
 
     def set_model(self, path: Tuple, value: Any, why: str, replace: bool = False) -> None:
         """Set one value of the detector or classifier."""
@@ -99,8 +99,8 @@ class Plan:
                 node[path[-1]] = {'_delete_': True, **value} if replaced and isinstance(value, dict) else value
         lines = [f'{key} = {code(value)}' for key, value in overrides.items()]
         for path, steps in edits.items():
-            lines.append(f'train_pipeline = _base_.{_dotted(path)}')
-            lines += [f'train_pipeline{_dotted(step)}.update({code(values)[5:-1]})' for step, values in steps.items()]
+            lines.append(f'train_pipeline = _base_.{dotted(path)}')
+            lines += [f'train_pipeline{dotted(step)}.update({code(values)[5:-1]})' for step, values in steps.items()]
             nested = 'train_pipeline'
             for key in reversed(path[1:]):
                 nested = f'dict({key}={nested})'
@@ -108,7 +108,8 @@ class Plan:
         return lines
 
 
-def _dotted(path: Sequence) -> str:
+def dotted(path: Sequence) -> str:
+    """Keys as they are written in messages: ``model.neck[0].in_channels``."""
     return ''.join(f'[{key}]' if isinstance(key, int) else f'.{key}' for key in path).lstrip('.')
 
 

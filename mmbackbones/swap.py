@@ -14,10 +14,11 @@ from mmengine.config import Config
 from torch import nn
 
 from .catalogue import Backbone, load_catalogue
-from .check import Fit, check_fit, find_root, first_neck, listed
+from .check import Fit, check_fit, first_neck, listed
 from .config_files import default_output, inherited_name, load_config, write_config
 from .follow import build, model_class, parameters_of
 from .library_row import find_row
+from .model_parts import find_root
 from .pixels import swap_statistics
 from .plan import Change, Plan, SwapError, get, nodes
 from .recipes import CLASSIFIERS, RECIPES, Recipe, find_recipe

@@ -5,11 +5,11 @@ from typing import Optional
 from mmengine.config import Config
 from mmengine.dist import broadcast_object_list, get_rank
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from ..errors import InputError
 from ..hooks.checkpoint import newest_checkpoint
+from ..model_parts import inner_model
 from ..models import BaseBackbone
 from ..weights import CheckpointError, extract_state_dict, load_strictly, read_checkpoint
 
@@ -91,7 +91,7 @@ def check_fit(runner: Runner, path: str, partly: bool = False) -> None:
     Raises:
         CheckpointError: if the file is broken, holds code, or does not fit the model.
     """
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = inner_model(runner.model)
     weights = extract_state_dict(read_checkpoint(path), prefix='')
     if not partly or not weights.keys() & model.state_dict().keys():
         load_strictly(model, weights, source=f'checkpoint {path}')
@@ -103,7 +103,7 @@ def check_backbone(runner: Runner, path: str) -> None:
     Raises:
         CheckpointError: it names the keys that are missing.
     """
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = inner_model(runner.model)
     if isinstance(model.backbone, BaseBackbone):  # strict already
         return
     # what such a file has beyond the backbone, a classifier, is left out
