@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from .catalogue import NOT_YET, find_backbone
 from .compat import installed_stack
+from .errors import InputError
 from .peers import build_peer, find_peers
 from .version import __version__
 
@@ -110,7 +111,7 @@ def _build(case: Case, side: str) -> nn.Module:
     """
     row = find_backbone(case.backbone)
     if row.config is None:
-        raise ValueError(f'{row.name} is {NOT_YET} there: no config can build it')
+        raise InputError(f'{row.name} is {NOT_YET} there: no config can build it')
     if side == OURS:
         torch.manual_seed(0)
         model = MODELS.build({**row.config, 'with_cp': case.with_cp})
@@ -179,7 +180,7 @@ def check_shapes(case: Case, ours: Sequence[Tensor], peer: Sequence[Tensor]) -> 
     """
     shapes = [[list(each.shape) for each in maps] for maps in (ours, peer)]
     if shapes[0] != shapes[1]:
-        raise ValueError(_different_maps(case, *shapes))
+        raise InputError(_different_maps(case, *shapes))
 
 
 def time_steps(step: Callable[[int], object], start: int, repeats: int, device: str) -> float:
@@ -308,9 +309,9 @@ def peak_memory(case: Case, side: str) -> dict:
         ValueError: this cannot be measured here, or the process failed; with the last line that it wrote.
     """
     if case.compile and case.device == 'cpu':
-        raise ValueError('memory of a compiled step on the CPU would be that of the compiler; measure it on a GPU')
+        raise InputError('memory of a compiled step on the CPU would be that of the compiler; measure it on a GPU')
     if case.device == 'cpu' and not Path('/proc/self/clear_refs').exists():
-        raise ValueError('memory on the CPU is read from /proc/self, which only Linux has')
+        raise InputError('memory on the CPU is read from /proc/self, which only Linux has')
     done = subprocess.run([sys.executable, '-m', 'mmbackbones.bench',
                            json.dumps(case._asdict()), side],
                           capture_output=True,
@@ -318,7 +319,7 @@ def peak_memory(case: Case, side: str) -> dict:
                           env=dict(os.environ, **GIVE_BACK))
     if done.returncode:
         lines = done.stderr.strip().splitlines()
-        raise ValueError(f'{case.title}, {side}: {lines[-1] if lines else f"ended by signal {-done.returncode}"}')
+        raise InputError(f'{case.title}, {side}: {lines[-1] if lines else f"ended by signal {-done.returncode}"}')
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -327,7 +328,7 @@ def _compare_memory(case: Case, pairs: int, report: Callable[[str], None]) -> di
     for pair in range(pairs):
         ours, peer = (peak_memory(case, side) for side in (OURS, 'peer'))
         if ours['shapes'] != peer['shapes']:
-            raise ValueError(_different_maps(case, ours['shapes'], peer['shapes']))
+            raise InputError(_different_maps(case, ours['shapes'], peer['shapes']))
         for bytes_, each in zip(peaks, (ours, peer)):
             bytes_.append(each['peak'] - each['before'])
         before = [ours['before'], peer['before']]
@@ -353,7 +354,7 @@ def compare(case: Case, pairs: int, report: Callable[[str], None] = lambda text:
         KeyError, ValueError, ImportError: no such backbone or peer, another device than there is, other maps.
     """
     if case.device == 'cuda' and not torch.cuda.is_available():
-        raise ValueError('no CUDA GPU here, or a torch without CUDA: --device cpu')
+        raise InputError('no CUDA GPU here, or a torch without CUDA: --device cpu')
     row = find_backbone(case.backbone)
     measured = (_compare_memory if case.memory else _compare_time)(case, pairs, report)
     return dict(

@@ -1,18 +1,20 @@
 """Whether the parts of a model fit each other: backbone, neck and heads, followed on the meta device."""
-import difflib
 import re
 from typing import List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 from mmengine.config import Config
-from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 
-from .follow import IMAGE_SIZE, Maps, Misfit, build, follow, guard_channels, measure, on_meta
+from .blame import describe, sentence
+from .errors import InputError
+from .follow import IMAGE_SIZE, Maps, Misfit, build, follow, guard_channels, measure, on_meta, parameters_of
+from .libraries import register
 from .model_parts import find_root
-from .plan import get
+from .parts import SPLITS, check_kinds, check_optimizer, check_parts, scope_of
+from .plan import dotted, get, nodes
 
-__all__ = ['Fit', 'check_config', 'check_fit', 'first_neck', 'listed']
+__all__ = ['Fit', 'check_config', 'check_fit', 'check_run', 'first_neck', 'image_channels', 'listed']
 
 
 class Fit(NamedTuple):
@@ -43,39 +45,6 @@ def _kind(part: dict) -> str:
 def listed(values: Sequence) -> str:
     """In a message: ``64, 128, 256``."""
     return ', '.join(map(str, values))
-
-
-def _known_types(scope: str) -> List[str]:
-    """Names of all models that a config of this scope may use without a prefix, and of ours with it."""
-    names = set()
-    with DefaultScope.overwrite_default_scope(scope), MODELS.switch_scope_and_registry(scope) as registry:
-        while registry is not None:
-            names.update(registry.module_dict)
-            registry = registry.parent
-    from .registry import MODELS as OURS
-    return sorted(names | {f'mmbackbones.{name}' for name in OURS.module_dict})
-
-
-def _text(error: Exception) -> str:
-    """What an error says; a KeyError would say it in quotes."""
-    return str(error.args[0] if isinstance(error, KeyError) and error.args else error).strip()
-
-
-def _why(error: Exception) -> str:
-    """An error in one line."""
-    text = _text(error)
-    return f'{type(error).__name__}: {text.splitlines()[0]}' if text else type(error).__name__
-
-
-def _build_problem(error: Exception, scope: str) -> str:
-    """Why a model cannot be built, in one sentence."""
-    text = _text(error)
-    unknown = re.search(r"([\w.]+) is not in the \S+ registry", text)
-    if unknown:
-        near = difflib.get_close_matches(unknown[1], _known_types(scope), n=4, cutoff=0.5)
-        hint = f'did you mean {", ".join(near)}?' if near else 'look at its spelling, and at what custom_imports loads'
-        return f"type='{unknown[1]}' is not known; {hint}"
-    return f'the model cannot be built: {_why(error)}'
 
 
 def _fitting_order(cfg: Config, neck: dict, maps: Maps, outs: Sequence[Tensor]) -> List[int]:
@@ -257,6 +226,75 @@ def _detector_problems(cfg: Config, model: nn.Module, outs: Sequence[Tensor], le
     return problems
 
 
+def image_channels(cfg: Config) -> Optional[int]:
+    """Channels of the images that the pipelines load; None where only the files tell.
+
+    Args:
+        cfg: where it has no data, images are in colour.
+    """
+    kinds = [
+        node.get('color_type', 'color') for split in SPLITS
+        for _, node in nodes((cfg.get(f'{split}_dataloader') or {}).get('dataset') or {})
+        if isinstance(node, dict) and str(node.get('type')).endswith(('LoadImageFromFile', 'LoadImageFromNDArray'))
+    ]
+    if not kinds and cfg.get('train_dataloader'):  # images from memory, or of several files
+        means = _preprocessor(cfg)[1].get('mean')
+        return len(means) if isinstance(means, (list, tuple)) else None
+    counts = {1 if str(kind).startswith('grayscale') else 3 if str(kind).startswith('color') else None for kind in kinds}
+    return counts.pop() if len(counts) == 1 else None if counts else 3
+
+
+def _preprocessor(cfg: Config) -> Tuple[str, dict]:
+    """Key and config of what normalizes the images; inside of it where it serves several branches."""
+    key, part = next(((key, part) for key, part in (('model.data_preprocessor', cfg.model.get('data_preprocessor')),
+                                                    ('data_preprocessor', cfg.get('data_preprocessor'))) if part),
+                     ('', {}))
+    while isinstance(part.get('data_preprocessor'), dict):
+        key, part = f'{key}.data_preprocessor', part['data_preprocessor']
+    return key, part
+
+
+def _image_problem(cfg: Config, error: Misfit) -> str:
+    """Say that the backbone is for images of other channels than the pipelines load."""
+    backbone = cfg.model.backbone
+    known = parameters_of(cfg, backbone)
+    own = next((f'model.backbone.{key}={error.given}' for key in ('in_channels', 'in_chans') if key in known), None)
+    if own is None and 'model_args' in known:
+        own = f'model.backbone.model_args=dict(in_chans={error.given})'
+    remedies = ([f'set {own}'] if own else []) + (["load the images with color_type='color'"] if error.given == 1 else [])
+    return (f'the pipeline loads {"grey images (1 channel)" if error.given == 1 else f"images of {error.given} channels"}'
+            f', but model.backbone ({_kind(backbone)}) is for {error.expected}: '
+            f'{", or ".join(remedies) or "set color_type of LoadImageFromFile accordingly"}')
+
+
+def _pixel_problems(cfg: Config) -> List[str]:
+    """Whether what normalizes the images suits their channels."""
+    channels, (key, part) = image_channels(cfg), _preprocessor(cfg)
+    problems = []
+    for name in ('mean', 'std'):
+        value = part.get(name)
+        if value is None:
+            continue
+        if not isinstance(value, (list, tuple)) or not all(isinstance(each, (int, float)) for each in value):
+            problems.append(f'{key}.{name}={value!r}: expected a list of numbers, one for each channel')
+        elif channels and len(value) not in (1, channels):
+            problems.append(f'{key}.{name} has {len(value)} values, but the pipeline loads images of {channels} '
+                            f'channel{"s" if channels > 1 else ""}: give {channels}')
+        elif name == 'std' and not all(each > 0 for each in value):
+            problems.append(f'{key}.std={list(value)}: expected values above 0')
+    if channels == 1 and (part.get('bgr_to_rgb') or part.get('rgb_to_bgr')) and cfg.get('default_scope') == 'mmdet':
+        problems.append(f'{key} swaps red and blue, but the pipeline loads grey images: set bgr_to_rgb=False')
+    return problems
+
+
+def _build_whole(cfg: Config) -> nn.Module:
+    """The model on the meta device, as MMEngine's runner builds it."""
+    part = dict(cfg.model)
+    if cfg.get('data_preprocessor'):
+        part.setdefault('data_preprocessor', cfg.data_preprocessor)
+    return build(cfg, part)
+
+
 def _image_size(cfg: Config) -> int:
     """Side of a square image in pixels on which maps have the strides that heads name."""
     if cfg.get('default_scope') == 'mmpretrain':
@@ -278,26 +316,27 @@ def check_fit(cfg: Config) -> Fit:
         return Fit(None, None, ['the config has no model: it is a part for others to inherit'])
     root = find_root(cfg)
     if root and root != ('model', ):
-        inner = Config(dict(model=get(cfg._cfg_dict, root), default_scope=cfg.get('default_scope', 'mmengine')))
+        inner = Config(dict(cfg._cfg_dict, model=get(cfg._cfg_dict, root)))
         fit = check_fit(inner)
-        return fit._replace(problems=[re.sub(r'\bmodel\.', f'{".".join(root)}.', each) for each in fit.problems])
-    scope = cfg.get('default_scope', 'mmengine')
-    part = dict(cfg.model)
-    if cfg.get('data_preprocessor'):  # as MMEngine's runner does
-        part.setdefault('data_preprocessor', cfg.data_preprocessor)
+        return fit._replace(problems=[re.sub(r'\bmodel\.', f'{dotted(root)}.', each) for each in fit.problems])
+    scope = scope_of(cfg)
     try:
-        model = build(cfg, part)
+        model = _build_whole(cfg)
     except Exception as error:
-        return Fit(None, None, [_build_problem(error, scope)])
+        return Fit(None, None, [f'the model cannot be built: {describe(error, cfg.model, "model", scope)}'])
     size = _image_size(cfg)
     if not hasattr(model, 'backbone'):
         return Fit(None, None, [], f'{type(model).__name__} has no backbone')
+    channels = image_channels(cfg)
     try:
-        outs = follow(model.backbone, size)
+        with guard_channels(model.backbone if channels else nn.Identity()):
+            outs = follow(model.backbone, size, channels or 3)
         maps = measure(outs, size)
     except Exception as error:  # a backbone with a fixed image size, or operators that the meta device lacks
+        if isinstance(error, Misfit) and error.given == channels:
+            return Fit(None, None, [_image_problem(cfg, error)])
         return Fit(None, None, [],
-                   f'{_kind(cfg.model.backbone)} does not run on an image of {size} pixels ({_why(error)})')
+                   f'{_kind(cfg.model.backbone)} does not run on an image of {size} pixels ({sentence(error)})')
     if getattr(model, 'neck', None) is not None:
         try:
             with on_meta(), guard_channels(model):
@@ -305,7 +344,7 @@ def check_fit(cfg: Config) -> Fit:
         except Exception as error:
             problem = _neck_problem(cfg, maps, outs, error)
             neck, key = first_neck(cfg.model)
-            unknown = '' if problem else f'{key} ({_kind(neck)}) takes more than these maps ({_why(error)})'
+            unknown = '' if problem else f'{key} ({_kind(neck)}) takes more than these maps ({sentence(error)})'
             return Fit(maps, None, [problem] if problem else [], unknown)
     outs = (outs, ) if isinstance(outs, Tensor) else outs
     levels = measure(outs, size)
@@ -319,6 +358,25 @@ def check_fit(cfg: Config) -> Fit:
     return Fit(maps, levels, problems)
 
 
-def check_config(cfg: Config) -> List[str]:
-    """What does not fit in a model's config, one sentence each with how to mend it; empty where all does."""
-    return check_fit(cfg).problems
+def check_run(cfg: Config, splits: Sequence[str] = SPLITS) -> Fit:
+    """:func:`check_fit`, and everything else that can be known before data are read.
+
+    Args:
+        cfg: not changed.
+        splits: which of ``'train'``, ``'val'`` and ``'test'`` are looked at; with ``'train'`` the optimizer too.
+    """
+    try:
+        check_kinds(cfg)
+        register(scope_of(cfg))
+    except InputError as error:
+        return Fit(None, None, [str(error)])
+    fit = check_fit(cfg)
+    problems = fit.problems + _pixel_problems(cfg) + check_parts(cfg, splits)
+    if 'train' in splits and cfg.get('optim_wrapper') and not problems:
+        problems = check_optimizer(cfg, _build_whole(cfg))
+    return fit._replace(problems=problems)
+
+
+def check_config(cfg: Config, splits: Sequence[str] = SPLITS) -> List[str]:
+    """What is wrong with a config, one sentence each with how to mend it; empty where nothing is known to be."""
+    return check_run(cfg, splits).problems

@@ -7,9 +7,11 @@ import shutil
 import sys
 import textwrap
 from pathlib import Path
-from typing import List, Optional, Tuple
+from typing import Iterable, List, Optional, Tuple
 
+from .boundary import Ended, Parser, Situation, command
 from .catalogue import NOT_YET, Backbone, find_backbone, load_catalogue, parse_figure
+from .errors import InputError, UnknownNameError
 from .version import __version__
 
 __all__ = ['main']
@@ -59,11 +61,16 @@ def _at_most(limit: Optional[float], counted: Optional[int], published: Optional
     return counted is not None and counted <= limit
 
 
+def _refuse_unknown(what: str, value: str, known: Iterable[str]) -> None:
+    if value not in known:
+        raise UnknownNameError(f'no {what} {value!r} in the catalogue; it has {", ".join(sorted(known))}')
+
+
 def _select(args) -> List[Backbone]:
     """The rows that all filters let through.
 
     Raises:
-        KeyError: there is none; it says which filter has no such value at all.
+        UnknownNameError: there is none; it says which filter has no such value at all.
     """
     rows = load_catalogue()
     if args.family is not None:
@@ -72,11 +79,13 @@ def _select(args) -> List[Backbone]:
         # the whole name of a family, or a part that several share: 'inception' for all four
         chosen = {wanted} if wanted in families else {family for family in families if wanted in family}
         if not chosen:
-            raise KeyError(f'no family {args.family!r} in the catalogue; it has {", ".join(families.values())}')
+            raise UnknownNameError(f'no family {args.family!r} in the catalogue; it has {", ".join(families.values())}')
         rows = [row for row in rows if row.family.lower() in chosen]
     if args.document is not None:
+        _refuse_unknown('document', args.document, {each for row in rows for each in row.documents})
         rows = [row for row in rows if args.document in row.documents]
     if args.implementation is not None:
+        _refuse_unknown('implementation', args.implementation, {row.implementation for row in rows})
         rows = [row for row in rows if row.implementation == args.implementation]
     params = args.max_params and args.max_params * 1e6
     macs = args.max_macs and args.max_macs * 1e9
@@ -85,7 +94,7 @@ def _select(args) -> List[Backbone]:
         if _at_most(params, row.params, row.paper_params) and _at_most(macs, row.macs, row.paper_macs)
     ]
     if not rows:
-        raise KeyError('no backbone in the catalogue passes all of these filters; `mmbackbones list` shows all')
+        raise UnknownNameError('no backbone in the catalogue passes all of these filters; `mmbackbones list` shows all')
     return rows
 
 
@@ -208,11 +217,11 @@ def swap_in_config(args) -> None:
 
 
 def check_file(args) -> None:
-    from .check import check_fit
+    from .check import check_run
     from .config_files import load_config
-    fit = check_fit(load_config(args.config))
+    fit = check_run(load_config(args.config))
     if fit.problems:
-        raise ValueError('\n'.join(f'{args.config}: {problem}' for problem in fit.problems))
+        raise InputError('\n'.join(f'{args.config}: {problem}' for problem in fit.problems))
     if fit.maps is None:
         print(f'{args.config}: builds; whether its parts fit is not known, as {fit.unknown}')
         return
@@ -276,7 +285,7 @@ def bench_backbones(args) -> None:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog='mmbackbones',
         description='Backbones for MMDetection and MMPretrain.',
         epilog='example: mmbackbones info odconv4x_r50')
@@ -366,15 +375,17 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv=None) -> int:
-    """Run the command line; returns the exit status."""
+@command
+def _run(argv: Optional[List[str]], situation: Situation) -> None:
     args = build_parser().parse_args(argv)
     args.argv = sys.argv[1:] if argv is None else argv
+    args.run(args)
+
+
+def main(argv: Optional[List[str]] = None) -> int:
+    """Run the command line; returns the exit status."""
     try:
-        args.run(args)
-    except BrokenPipeError:  # `mmbackbones list | head`
-        return 0
-    except (ImportError, KeyError, ValueError, OSError) as error:
-        print(f'mmbackbones: {error.args[0] if isinstance(error, KeyError) else error}', file=sys.stderr)
-        return 1
+        _run(argv)
+    except Ended as end:
+        return end.code
     return 0

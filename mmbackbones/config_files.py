@@ -1,19 +1,24 @@
 """Config files: found by path or name, named after what is in them, and written in the project's style."""
 import difflib
+import inspect
 import os
 import re
+import sys
 import textwrap
+import traceback
 from pathlib import Path
 from typing import List, Sequence
 
 from mmengine.config import Config
 
 from .catalogue import load_catalogue
+from .errors import one_line
 from .follow import package_configs
 from .plan import SwapError
 
 __all__ = ['default_output', 'inherited_name', 'last_checkpoint', 'load_config', 'write_config']
 
+SUFFIXES = ('.py', '.yaml', '.yml', '.json')
 YAPF_STYLE = dict(
     based_on_style='pep8',
     column_limit=120,
@@ -38,8 +43,12 @@ def _missing(name: str, package: str, inner: str, path: Path) -> FileNotFoundErr
     return FileNotFoundError(f'no config {name!r}; {hint}')
 
 
-def load_config(name: str) -> Config:
+def load_config(name: str, lazy: bool = False) -> Config:
     """Read a config from a path, or from an installed package as ``mmdet::folder/file.py``.
+
+    Args:
+        name: the path or name.
+        lazy: take MMEngine's new style (``with read_base():``), too.
 
     Raises:
         FileNotFoundError: there is none; it lists the nearest ones.
@@ -48,18 +57,49 @@ def load_config(name: str) -> Config:
     """
     package, _, inner = name.rpartition('::')
     path = package_configs(package) / inner if package else Path(name)
+    if path.is_dir():
+        raise SwapError(f'{name} is a folder; expected the file of a config')
     if not path.is_file():
         raise _missing(name, package, inner, path)
+    if path.suffix not in SUFFIXES:
+        raise SwapError(f'{name} is no config: expected a name that ends in {", ".join(SUFFIXES)}')
     try:
-        if Config._is_lazy_import(str(path)):
+        if path.suffix == '.py' and Config._is_lazy_import(str(path)) and not lazy:
             raise SwapError(
                 f"{name} is in MMEngine's new style, which no config can inherit by name; take the one under "
                 f'.mim/configs, as mmdet::FOLDER/FILE.py')
         return Config.fromfile(path)
-    except SyntaxError as error:
-        raise SwapError(f'{name} is no valid Python: {error}') from error
-    except (FileNotFoundError, RuntimeError) as error:  # not there, or of MMEngine's new style
-        raise SwapError(f'{name} inherits what MMEngine cannot read: {error}') from error
+    except SwapError:
+        raise
+    except (Exception, SystemExit) as error:  # a config is a program, and may raise anything
+        raise SwapError(_unreadable(name, path, error)) from error
+
+
+def _unreadable(name: str, path: Path, error: BaseException) -> str:
+    """Why a config cannot be read, in one sentence that names the file and, where it is known, the line."""
+    file, line, read = name, None, {name}
+    for frame, number in traceback.walk_tb(error.__traceback__):
+        code = frame.f_code
+        if code.co_filename == inspect.getfile(Config):
+            inner = frame.f_locals.get('filename')  # the file that MMEngine is at
+            if isinstance(inner, str) and inner.endswith(SUFFIXES) and os.path.isfile(inner):
+                file = name if os.path.samefile(inner, path) else inner
+                read.add(os.path.realpath(inner))
+        elif code.co_name == '<module>' and os.path.realpath(code.co_filename) in read:
+            line = number
+    if isinstance(error, RecursionError) and len(read) < sys.getrecursionlimit() // 10:
+        return f'{name} inherits itself, directly or through others: look at _base_ in {", ".join(sorted(read))}'
+    if isinstance(error, UnicodeDecodeError):
+        return f'{file} is not in UTF-8 (byte {error.start}): save it so'
+    if isinstance(error, SyntaxError):
+        return f'{file} is no valid Python: {error.msg}' + (f' (line {error.lineno})' if error.lineno else '')
+    if line is not None:
+        return f'{file} raises {type(error).__name__} in line {line}: {one_line(error)}'
+    if isinstance(error, FileNotFoundError):
+        return f'{file} inherits what is not there: {one_line(error)}; look at its _base_'
+    if isinstance(error, ImportError):
+        return f'{file}: custom_imports: {one_line(error.__cause__ or error)}; PYTHONPATH must hold the folder'
+    return f'{file} cannot be read as a config: {type(error).__name__}: {one_line(error)}'
 
 
 def inherited_name(config: str, target: Path) -> str:

@@ -16,6 +16,8 @@ from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from .libraries import register
+
 __all__ = [
     'IMAGE_SIZE', 'Maps', 'Misfit', 'build', 'follow', 'guard_channels', 'measure', 'model_class', 'on_meta',
     'package_configs', 'parameters_of'
@@ -109,6 +111,7 @@ def build(cfg: Config, part: dict) -> nn.Module:
 
     What asks its tensors for their values while it is built is built on the CPU and moved.
     """
+    register(cfg.get('default_scope') or 'mmengine')
     part = copy.deepcopy(part)  # some classes write into their config
     _offline(part)
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')):
@@ -165,10 +168,10 @@ def measure(outs: Any, image_size: int) -> Maps:
         tuple(round(image_size / out.shape[-1]) if out.dim() == 4 else 0 for out in outs))
 
 
-def follow(backbone: nn.Module, image_size: int = IMAGE_SIZE) -> Sequence[Tensor]:
+def follow(backbone: nn.Module, image_size: int = IMAGE_SIZE, channels: int = 3) -> Sequence[Tensor]:
     """The maps of a backbone on the meta device for one square image."""
     with on_meta():
-        return backbone(torch.empty(1, 3, image_size, image_size))
+        return backbone(torch.empty(1, channels, image_size, image_size))
 
 
 @contextlib.contextmanager

@@ -1,11 +1,11 @@
 """Any network of timm or torchvision as a row of the catalogue, made when it is asked for: ``timm:NAME``."""
-import difflib
 from typing import Sequence, Tuple
 
 from mmengine.registry import MODELS
 
-from .catalogue import IMAGENET_MEAN, IMAGENET_STD, Backbone, find_backbone
+from .catalogue import IMAGENET_MEAN, IMAGENET_STD, Backbone, find_backbone, load_catalogue, near_names
 from .complexity import count_complexity
+from .errors import InputError, UnknownNameError, one_line
 from .follow import on_meta
 
 __all__ = ['find_row']
@@ -23,32 +23,36 @@ def find_row(name: str) -> Backbone:
     """The catalogue's row with this name, or one for ``timm:NAME`` or ``torchvision:NAME``, which takes seconds.
 
     Raises:
-        KeyError: no such network; it lists the nearest ones.
-        ValueError: the library has it, but it gives no maps that a detector can use.
+        UnknownNameError: no such network; it lists the nearest ones, of the catalogue and of the library.
+        InputError: the library has it, but it gives no maps that a detector can use.
     """
     library, colon, model_name = name.partition(':')
     if not colon:
         return find_backbone(name)
     if library not in ROWS:
-        raise KeyError(f'no library {library!r}; there are {" and ".join(f"{each}:NAME" for each in ROWS)}. A network '
+        raise UnknownNameError(f'no library {library!r}; there are {" and ".join(f"{each}:NAME" for each in ROWS)}. A network '
                        'of MMPretrain or MMDetection can be named in a config: '
                        "backbone=dict(type='mmbackbones.OpenMMLabBackbone', backbone=dict(type='mmdet.RegNet', ...))")
     return ROWS[library](model_name)
 
 
 def _refuse_unknown(library: str, model_name: str, known: Sequence[str]) -> None:
-    near = difflib.get_close_matches(model_name.lower(), known, n=4, cutoff=0.5)
-    near = [f'{library}:{each}' for each in near]
+    near = near_names(model_name, [row.name for row in load_catalogue()])
+    near += [f'{library}:{each}' for each in near_names(model_name, known)]
     hint = f'did you mean {", ".join(near)}?' if near else 'its list_models() lists them'
-    raise KeyError(f'{library} has no network {model_name!r}; {hint}')
+    raise UnknownNameError(f'{library} has no network {model_name!r}; {hint}')
 
 
 def _timm_row(model_name: str) -> Backbone:
     from .models import pretrained_tags
     tags = pretrained_tags(model_name)  # says how to get timm where it is not there
     import timm
-    if not timm.is_model(model_name):
+    network, _, tag = model_name.partition('.')
+    if not timm.is_model(network):
         _refuse_unknown('timm', model_name, timm.list_models())
+    if tag and model_name not in tags:
+        known = [each.partition('.')[2] for each in tags]
+        raise UnknownNameError(f'timm has no weights {tag!r} of {network}; it has {", ".join(known) or "none"}')
     published = timm.get_pretrained_cfg(model_name) if tags else None
     side, num_classes = (published.input_size[-1], published.num_classes) if published else (224, 1000)
     file = timm.model_entrypoint(model_name).__module__.rpartition('.')[2]
@@ -84,9 +88,12 @@ def _torchvision_row(model_name: str) -> Backbone:
 
 
 def _make_row(name: str, config: dict, input_size: int, num_classes: int, **facts) -> Backbone:
-    with on_meta():
-        backbone = MODELS.build(config)
-    counted = count_complexity(backbone, (input_size, input_size), num_classes)
+    try:
+        with on_meta():
+            backbone = MODELS.build(config)
+        counted = count_complexity(backbone, (input_size, input_size), num_classes)
+    except (ValueError, NotImplementedError) as error:  # it gives no maps, or does not run on the meta device
+        raise InputError(f'{name}: {one_line(error)}') from error
     return Backbone(
         name=name,
         config=config,

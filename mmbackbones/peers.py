@@ -12,6 +12,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from .catalogue import Backbone
+from .errors import InputError
 from .layers import static_conv
 from .layers.dynamic_conv import Attentions, DynamicConv2d, OmniAttention
 from .models.dynamic_mobilenetv2 import DynamicMobileNetV2
@@ -270,12 +271,12 @@ def build_peer(row: Backbone, kind: str, shape: Sequence[int], with_cp: bool = F
     """
     peers = find_peers(row)
     if kind not in peers:
-        raise ValueError(f'{row.name} has no peer {kind!r}: nothing that there is computes the same maps; '
+        raise InputError(f'{row.name} has no peer {kind!r}: nothing that there is computes the same maps; '
                          f'choose from {", ".join(peers)}')
     peer = peers[kind]
     if with_cp and not peer.recomputes and kind != 'plain':
         able = [name for name, each in peers.items() if each.recomputes]
-        raise ValueError(f'{peer.title} cannot recompute its blocks; peers of {row.name} for --with-cp: '
+        raise InputError(f'{peer.title} cannot recompute its blocks; peers of {row.name} for --with-cp: '
                          f'{", ".join(able + ["plain"])}')
     try:
         importlib.import_module(peer.library)

@@ -2,11 +2,16 @@
 import difflib
 import functools
 from pathlib import Path
-from typing import NamedTuple, Optional, Tuple
+from typing import Iterable, List, NamedTuple, Optional, Tuple
 
 import yaml
 
-__all__ = ['IMAGENET_MEAN', 'IMAGENET_STD', 'NOT_YET', 'Backbone', 'find_backbone', 'load_catalogue', 'parse_figure']
+from ..errors import UnknownNameError
+
+__all__ = [
+    'IMAGENET_MEAN', 'IMAGENET_STD', 'NOT_YET', 'Backbone', 'find_backbone', 'load_catalogue', 'near_names',
+    'parse_figure'
+]
 
 NOT_YET = 'not yet'
 # of the pixels that most published weights expect: red, green, blue, from 0 to 255
@@ -102,15 +107,22 @@ def load_catalogue() -> Tuple[Backbone, ...]:
     return tuple(rows)
 
 
+def near_names(name: str, known: Iterable[str], cutoff: float = 0.5) -> List[str]:
+    """Up to four names that one may have meant: those that begin with it, then those that are spelt alike."""
+    name, known = name.lower(), list(known)
+    longer = [each for each in known if name and each.lower().startswith(name)]
+    return list(dict.fromkeys(longer + difflib.get_close_matches(name, known, n=4, cutoff=cutoff)))[:4]
+
+
 def find_backbone(name: str) -> Backbone:
     """The row with this name.
 
     Raises:
-        KeyError: there is none; it lists the nearest names.
+        UnknownNameError: there is none; it lists the nearest names.
     """
     rows = {row.name: row for row in load_catalogue()}
     if name not in rows:
-        near = difflib.get_close_matches(name.lower(), rows, n=4, cutoff=0.4)
+        near = near_names(name, rows, cutoff=0.4)
         hint = f'did you mean {", ".join(near)}?' if near else '`mmbackbones list` shows all'
-        raise KeyError(f'no backbone {name!r} in the catalogue; {hint}')
+        raise UnknownNameError(f'no backbone {name!r} in the catalogue; {hint}')
     return rows[name]

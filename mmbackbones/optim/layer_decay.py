@@ -8,6 +8,7 @@ from typing import List, Optional, Union
 from mmengine.optim import DefaultOptimWrapperConstructor
 from torch import nn
 
+from ..model_parts import backbones_of
 from ..registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 __all__ = ['LayerDecayOptimWrapperConstructor']
@@ -19,14 +20,15 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 
     A parameter of the backbone at depth ``d`` of ``n`` has ``decay ** (n - 1 - d)`` times the learning rate it would
     have otherwise: the stem the lowest, what is behind the blocks the full one, as neck and heads. Depths are those of
-    ``model.backbone.get_layer_depth(name, prefix)``.
+    ``backbone.get_layer_depth(name, prefix)``, for every backbone in the model: a teacher with a student has two, a
+    tracker one in its detector.
 
     Args:
         optim_wrapper_cfg: as MMEngine's default constructor takes it.
         paramwise_cfg: its options, and ``layer_decay_rate``, above 0 and at most 1.
 
     Raises:
-        ValueError: no ``layer_decay_rate``, one out of range, or a model whose backbone cannot tell depths.
+        ValueError: no ``layer_decay_rate``, one out of range, or a model with no backbone that can tell depths.
     """
 
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: Optional[dict] = None):
@@ -46,14 +48,17 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         super().add_params(params, module, prefix, is_dcn_module)
         if prefix:  # a part: the call for the whole model is the one without a prefix
             return
-        backbone = getattr(module, 'backbone', None)
-        if not hasattr(backbone, 'get_layer_depth'):
-            raise ValueError(f'{type(self).__name__}: {type(module).__name__} has the backbone '
-                             f'{type(backbone).__name__}, which has no get_layer_depth; take one of mmbackbones, or '
-                             f'leave the constructor out')
+        found = backbones_of(module)
+        able = {f'{name}.': backbone for name, backbone in found.items() if hasattr(backbone, 'get_layer_depth')}
+        if not able:
+            kinds = ' and '.join(sorted({type(backbone).__name__ for backbone in found.values()}))
+            raise ValueError(f'{type(self).__name__}: {type(module).__name__} has '
+                             f'{f"the backbone {kinds}, which has no get_layer_depth" if found else "no backbone"}; '
+                             f'take one of mmbackbones, or leave the constructor out')
         names = {parameter: name for name, parameter in module.named_parameters()}
         for group in params:
             name = names[group['params'][0]]
-            if name.startswith('backbone.'):
-                depth, num_depths = backbone.get_layer_depth(name, 'backbone.')
+            prefix = next((prefix for prefix in able if name.startswith(prefix)), None)
+            if prefix is not None:
+                depth, num_depths = able[prefix].get_layer_depth(name, prefix)
                 group['lr'] = group.get('lr', self.base_lr) * self.decay_rate**(num_depths - 1 - depth)

@@ -1,19 +1,29 @@
 """The options of training and evaluation, and the config with them applied."""
 import argparse
+import inspect
 import os
 from pathlib import Path
-from typing import Any, Callable, List, Optional, Tuple
+from typing import Any, List, Optional, Tuple
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
+from mmengine.logging import print_log
+from mmengine.runner import Runner
 
+from ..blame import did_you_mean
+from ..boundary import Parser
+from ..config_files import load_config
 from ..errors import InputError
+from ..libraries import register
+from ..parts import check_kinds, scope_of
 from ..plan import nodes
 from ..weights import use_safe_loading, use_strict_initializers
+from .cfg_options import ConfigOptions, apply_options
+from .processes import global_rank
 from .resumable import make_resumable
 from .start import check_named_weights, set_backbone_weights, set_partial
 
-__all__ = ['build_parser', 'guard_images', 'move_data_root', 'read_command', 'set_training']
+__all__ = ['build_parser', 'guard_images', 'move_data_root', 'read_command', 'set_randomness', 'set_training']
 
 DATA_VARIABLE = 'MMBACKBONES_DATA'
 IMAGE_LOADERS = ('LoadImageFromFile', 'mmcv.LoadImageFromFile', 'mmdet.LoadImageFromFile',
@@ -22,7 +32,7 @@ IMAGE_LOADERS = ('LoadImageFromFile', 'mmcv.LoadImageFromFile', 'mmdet.LoadImage
 
 def build_parser(description: str, example: str) -> argparse.ArgumentParser:
     """The options that training and evaluation share."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description=description, epilog=f'Example: {example}', formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file')
     parser.add_argument('--work-dir', help='folder for logs and checkpoints (default: work_dirs/<config name>)')
@@ -42,31 +52,64 @@ def build_parser(description: str, example: str) -> argparse.ArgumentParser:
         action='store_true',
         help='do not read annotations and images before the run; what is wrong with them may then go unnoticed')
     parser.add_argument('--amp', action='store_true', help='automatic mixed precision (needs a GPU)')
-    parser.add_argument('--seed', type=int, default=0, help='random seed (default: 0)')
+    parser.add_argument('--seed', type=int, help="random seed (default: the config's randomness.seed, or 0)")
     parser.add_argument(
-        '--deterministic', action='store_true', help='use deterministic algorithms only; slower on a GPU')
+        '--deterministic',
+        action='store_true',
+        default=None,
+        help="use deterministic algorithms only; slower on a GPU (default: the config's randomness.deterministic)")
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=ConfigOptions,
         metavar='KEY=VALUE',
-        help='override values of the config, for example train_dataloader.batch_size=4')
+        help='override values of the config, for example train_dataloader.batch_size=4 param_scheduler.0.end=10 '
+        '"train_pipeline=[dict(type=LoadImageFromFile), ...]"')
     parser.add_argument(
         '--launcher', choices=('none', 'pytorch', 'slurm'), default='none', help='who starts the processes')
     parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help='set by the launcher')
     return parser
 
 
-def _replace_strings(node: Any, replace: Callable[[str], str]) -> Any:
-    """Apply a function to every string below a config; containers keep their types."""
+def _normal(path: str) -> str:
+    """A path in one spelling: no ``./``, no double or trailing slashes, the home folder written out."""
+    return os.path.normpath(os.path.expanduser(path))
+
+
+def _below(path: str, root: str) -> Optional[str]:
+    """What follows the root in a path: '' for the root itself; None for a path elsewhere."""
+    path = _normal(path)
+    if path == root:
+        return ''
+    if root == os.curdir:
+        return None  # any relative text would be below it
+    return path[len(root.rstrip('/')) + 1:] if path.startswith(f'{root.rstrip("/")}/') else None
+
+
+def _data_roots(cfg: Config) -> List[str]:
+    """The folders that the config names as roots, without those inside of others."""
+    if cfg.get('data_root'):
+        return [_normal(cfg.data_root)]
+    roots = {_normal(node) for path, node in nodes(cfg._cfg_dict)
+             if path[-1:] == ('data_root', ) and isinstance(node, str) and node}
+    return sorted(root for root in roots if not any(other != root and _below(root, other) for other in roots))
+
+
+def _move(node: Any, old: str, new: str, key: Any = None) -> Any:
+    """Put the new root before every path below the old one; containers keep their types, and names are left alone."""
     if isinstance(node, str):
-        return replace(node)
+        inner = _below(node, old) if node and key != 'type' else None
+        if inner is None:
+            return node
+        moved = os.path.join(new, inner) if inner else new
+        return f'{moved}/' if node.endswith('/') and not moved.endswith('/') else moved
     if isinstance(node, dict):
-        for key, child in node.items():
-            node[key] = _replace_strings(child, replace)
+        for name, child in node.items():
+            if name != 'metainfo':
+                node[name] = _move(child, old, new, name)
         return node
     if isinstance(node, (list, tuple)):
-        return type(node)(_replace_strings(child, replace) for child in node)
+        return type(node)(_move(child, old, new, key) for child in node)
     return node
 
 
@@ -74,26 +117,56 @@ def move_data_root(cfg: Config, data_root: str) -> None:
     """Put another folder in place of the config's ``data_root``, wherever it is written out.
 
     Args:
-        cfg: changed in place. Where it has no ``data_root`` of its own, that of its data sets is taken.
+        cfg: changed in place. Where it has no ``data_root`` of its own, that of its data sets is taken; of several in
+            each other the outermost.
         data_root: the new folder.
 
     Raises:
-        InputError: if the config names no data root, or several.
+        InputError: the config names no data root, or several beside each other.
     """
-    old = [cfg.data_root] if cfg.get('data_root') else []
-    if not old:
-        old = sorted({node.rstrip('/') for path, node in nodes(cfg._cfg_dict) if path[-1:] == ('data_root', ) and node})
+    old = _data_roots(cfg)
     if len(old) != 1:
         raise InputError(f'--data-root: {cfg.filename} has {"no data_root" if not old else f"several: {old}"}. '
                          f'Set the paths with --cfg-options, for example train_dataloader.dataset.data_root=FOLDER.')
-    old, new = old[0].rstrip('/'), os.path.expanduser(data_root).rstrip('/') or '/'
+    _move(cfg._cfg_dict, old[0], os.path.expanduser(data_root).rstrip('/') or '/')
 
-    def replace(text: str) -> str:
-        if text == old or text.startswith(f'{old}/'):
-            return os.path.join(new, text[len(old):].lstrip('/')) if text != old else new
-        return text
 
-    _replace_strings(cfg._cfg_dict, replace)
+def set_randomness(cfg: Config, in_file: dict, seed: Optional[int], deterministic: Optional[bool]) -> None:
+    """Seed and determinism: an option before the config, the config before the defaults. It is logged which.
+
+    Args:
+        cfg: its ``randomness`` is completed, and may come from ``--cfg-options``.
+        in_file: the ``randomness`` of the config's file.
+        seed: ``--seed``, or None.
+        deterministic: ``--deterministic``, or None.
+
+    Raises:
+        InputError: another value or key than MMEngine takes.
+    """
+    randomness = dict(cfg.get('randomness') or {})
+    known = [name for name in inspect.signature(Runner.set_randomness).parameters if name != 'self']
+    for key in randomness:
+        if key not in known:
+            raise InputError(f'randomness has no key {key!r}{did_you_mean(key, known)}; it has {", ".join(known)}')
+    sources = {
+        key: 'config' if value == in_file.get(key) else '--cfg-options'
+        for key, value in randomness.items() if value is not None
+    }
+    for key, value, default in (('seed', seed, 0), ('deterministic', deterministic, False)):
+        if value is not None:
+            randomness[key], sources[key] = value, f'--{key}'
+        elif key not in sources:
+            randomness[key], sources[key] = default, 'default'
+    value = randomness['seed']
+    if type(value) is not int or not 0 <= value < 2**32:
+        source = dict(config='randomness.seed=').get(sources['seed'], f'{sources["seed"]} ')
+        raise InputError(f'{source}{value!r}: expected a seed from 0 to {2**32 - 1}')
+    for key in ('deterministic', 'diff_rank_seed'):
+        if not isinstance(randomness.get(key, False), bool):
+            raise InputError(f'randomness.{key}={randomness[key]!r}: expected True or False')
+    cfg.randomness = randomness
+    if global_rank() == 0:
+        print_log('Randomness: ' + ', '.join(f'{key} {randomness[key]} ({sources[key]})' for key in sources))
 
 
 def guard_images(cfg: Config, bad_images: str) -> None:
@@ -117,18 +190,20 @@ def read_command(parser: argparse.ArgumentParser, argv: Optional[List[str]]) -> 
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     use_safe_loading()
     use_strict_initializers()
-    if not os.path.isfile(args.config):
-        raise InputError(f'{args.config}: no such config file (looked from {os.getcwd()})')
-    cfg = Config.fromfile(args.config)
+    cfg = load_config(args.config, lazy=True)
+    in_file = dict(cfg.get('randomness') or {})
     if args.data_root:
         move_data_root(cfg, args.data_root)
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
+    for warning in apply_options(cfg, args.cfg_options or {}):
+        if global_rank() == 0:
+            print_log(f'Warning: {warning}')
+    check_kinds(cfg)
+    register(scope_of(cfg))
     cfg.launcher = args.launcher
-    cfg.work_dir = args.work_dir or cfg.get('work_dir') or os.path.join('work_dirs', Path(args.config).stem)
-    if not 0 <= args.seed < 2**32:
-        raise InputError(f'--seed {args.seed}: expected 0 to {2**32 - 1}')
-    cfg.randomness = dict(seed=args.seed, deterministic=args.deterministic)
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or os.path.join(
+        'work_dirs',
+        Path(args.config.rpartition('::')[2]).stem)
+    set_randomness(cfg, in_file, args.seed, args.deterministic)
     guard_images(cfg, args.bad_images)
     if args.amp and not torch.cuda.is_available():
         raise InputError('--amp: mixed precision needs a GPU, and torch sees none. Leave the option out.')

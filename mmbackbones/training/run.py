@@ -4,44 +4,37 @@ In this order: read the config, apply the options, check everything that can be 
 build the runner, run. Whatever is wrong is said before a model is built.
 """
 import json
-import sys
 from pathlib import Path
-from typing import Callable, List, Optional
+from typing import List, Optional
 
 import torch.distributed as torch_dist
 from mmengine.config import Config
 from mmengine.dist import get_rank
 from mmengine.hooks import LoggerHook
-from mmengine.runner import Runner
 
+from ..boundary import Situation
 from ..check import check_config
-from ..errors import InputError, UserError
+from ..errors import InputError
 from .lock import lock_work_dir
 from .options import build_parser, read_command, set_training
 from .preflight import prepare
 from .processes import global_rank
 from .record import environment
+from .runner import Runner
 from .start import check_fit, check_initial_weights, choose_start, load_whole, warn_of_random_backbone
 
-__all__ = ['test', 'train']
+__all__ = ['run_test', 'run_training']
 
 
-def report_user_errors(run: Callable[[Optional[List[str]]], None]) -> Callable:
-    """Say what the user can mend in one line, without a stack of calls."""
+def refuse(config: str, problems: List[str]) -> None:
+    if problems:
+        raise InputError('\n'.join(f'{config}: {problem}' for problem in problems))
 
-    def wrapped(argv: Optional[List[str]] = None) -> None:
-        try:
-            run(argv)
-        except UserError as error:
-            # raised in a data loading worker, it comes with the worker's stack
-            text = str(error).strip()
-            sys.exit(f'error: {text.splitlines()[-1].split("Error: ")[-1] if "Traceback" in text else text}')
-        # on success only: after an error others may still wait in a collective, and leaving it could block
-        if torch_dist.is_initialized():
-            torch_dist.destroy_process_group()
 
-    wrapped.__doc__ = run.__doc__
-    return wrapped
+def leave_group() -> None:
+    """Leave the processes' group; only where all went well: after an error others may wait in a collective."""
+    if torch_dist.is_initialized():
+        torch_dist.destroy_process_group()
 
 
 def build_runner(cfg: Config) -> Runner:
@@ -51,12 +44,12 @@ def build_runner(cfg: Config) -> Runner:
     return runner
 
 
-@report_user_errors
-def train(argv: Optional[List[str]] = None) -> None:
-    """Train: the command ``tools/train.py``.
+def run_training(argv: Optional[List[str]], situation: Situation) -> None:
+    """Train.
 
     Args:
-        argv: command line without the program's name. Defaults to None: ``sys.argv``.
+        argv: command line without the program's name, or None for ``sys.argv``.
+        situation: is told the work directory.
     """
     parser = build_parser(
         'Train a detector or classifier.',
@@ -81,11 +74,10 @@ def train(argv: Optional[List[str]] = None) -> None:
     parser.add_argument(
         '--auto-scale-lr', action='store_true', help='scale the learning rate to the actual batch over all processes')
     args, cfg = read_command(parser, argv)
+    situation.use(cfg.work_dir, resumable=True)
     set_training(cfg, args)
     if global_rank() == 0:
-        problems = check_config(cfg)
-        if problems:
-            raise InputError('\n'.join(f'{args.config}: {problem}' for problem in problems))
+        refuse(args.config, check_config(cfg, ['train', 'val']))
     prepare(cfg, ['train', 'val'], args.skip_data_check)
     with lock_work_dir(cfg.work_dir):
         choose_start(cfg, args.resume, args.partial_weights)
@@ -97,14 +89,15 @@ def train(argv: Optional[List[str]] = None) -> None:
         if not cfg.get('resume'):
             check_initial_weights(runner)
         runner.train()
+        leave_group()
 
 
-@report_user_errors
-def test(argv: Optional[List[str]] = None) -> None:
-    """Evaluate: the command ``tools/test.py``.
+def run_test(argv: Optional[List[str]], situation: Situation) -> None:
+    """Evaluate a checkpoint.
 
     Args:
-        argv: command line without the program's name. Defaults to None: ``sys.argv``.
+        argv: command line without the program's name, or None for ``sys.argv``.
+        situation: is told the work directory.
     """
     parser = build_parser(
         'Evaluate a checkpoint on the test data of a config.',
@@ -112,12 +105,15 @@ def test(argv: Optional[List[str]] = None) -> None:
         'work_dirs/faster_rcnn_odconv_r50/epoch_12.pth')
     parser.add_argument('checkpoint', help='checkpoint of the whole model')
     args, cfg = read_command(parser, argv)
+    situation.use(cfg.work_dir, resumable=False)
     if not cfg.get('test_dataloader'):
         raise InputError(f'{args.config} has no test_dataloader: nothing to evaluate.')
     if args.amp:
         cfg.test_cfg.fp16 = True
     load_whole(cfg, args.checkpoint)
     cfg.resume = False
+    if global_rank() == 0:
+        refuse(args.config, check_config(cfg, ['test']))
     prepare(cfg, ['test'], args.skip_data_check)
     runner = build_runner(cfg)
     check_fit(runner, cfg.load_from)
@@ -126,3 +122,4 @@ def test(argv: Optional[List[str]] = None) -> None:
         if isinstance(hook, LoggerHook):  # ten lines of progress for a small data set too
             hook.interval = max(1, min(hook.interval, batches // 10))
     runner.test()
+    leave_group()
