@@ -9,8 +9,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 SOURCES := $(wildcard mmbackbones tools configs tests benchmarks)
+CAMPAIGNS := files data options kills
 
-.PHONY: help install demo test quick exhaustive lint clean
+.PHONY: help install demo test quick exhaustive campaign lint clean
 .DELETE_ON_ERROR:
 
 help:
@@ -18,6 +19,7 @@ help:
 	@echo 'make test     install, then run all tests'
 	@echo 'make quick    install, then run the tests that take less than ten seconds each'
 	@echo 'make exhaustive  install, then test every network of other libraries (half an hour)'
+	@echo 'make campaign  install, then kill, attack and mistype as docs/reliability.md says (two hours), and write it'
 	@echo 'make lint     install, then check the style of the code'
 	@echo 'make install  only install, into .venv'
 	@echo 'make clean    remove .venv, the generated data and the work directories of the demo'
@@ -38,6 +40,12 @@ quick: $(VENV)/.ready
 
 exhaustive: $(VENV)/.ready
 	$(BIN)/python -m pytest -rs -n $(WORKERS) --dist worksteal -m exhaustive
+
+# long forms; what they find is said where it happens, and all of them run before the command fails
+campaign: $(VENV)/.ready
+	@for name in $(CAMPAIGNS); do \
+	    $(BIN)/python benchmarks/reliability/$$name.py --json work_dirs/campaign/$$name.json || failed=1; done; \
+	$(BIN)/python benchmarks/reliability/report.py $(CAMPAIGNS:%=work_dirs/campaign/%.json) && test -z "$$failed"
 
 lint: $(VENV)/.ready
 	$(BIN)/flake8 $(SOURCES)
