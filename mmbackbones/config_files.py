@@ -9,6 +9,7 @@ from typing import List, Sequence
 from mmengine.config import Config
 
 from .catalogue import load_catalogue
+from .files import write_atomically
 from .follow import package_configs
 from .plan import SwapError
 
@@ -101,4 +102,4 @@ def write_config(target: Path, base: str, comments: Sequence[str], lines: List[s
         or '#' for line in comments)
     code, _ = FormatCode('\n'.join([f'_base_ = {base!r}', '', *lines, '']), style_config=dict(YAPF_STYLE))
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(f'{comment}\n{code}')
+    write_atomically(target, f'{comment}\n{code}'.encode())
