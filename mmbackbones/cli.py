@@ -186,11 +186,15 @@ def show_info(args) -> None:
 
 
 def convert_weights(args) -> None:
+    import io
+
     import torch
     from mmengine.registry import MODELS
 
+    from .files import check_target, write_atomically
     from .weights import extract_state_dict
     target = Path(args.output)
+    check_target(target)
     if target.exists() and not args.force:
         raise FileExistsError(f'{target} exists; --force overwrites it')
     row = find_backbone(args.name)
@@ -199,9 +203,9 @@ def convert_weights(args) -> None:
     backbone = MODELS.build(dict(row.config))
     backbone.load_pretrained(args.checkpoint)
     weights = backbone.state_dict()
-    part = target.with_name(f'{target.name}.part')
-    torch.save(dict(state_dict=weights, meta=dict(backbone=args.name, mmbackbones=__version__)), part)
-    part.replace(target)
+    content = io.BytesIO()  # torch's own writer reports a full disk in several ways
+    torch.save(dict(state_dict=weights, meta=dict(backbone=args.name, mmbackbones=__version__)), content)
+    write_atomically(target, content.getbuffer())
     print(f'{len(extract_state_dict(dict(state_dict=weights)))} tensors of {args.name} written to {target}; use '
           f"init_cfg=dict(type='Pretrained', checkpoint='{target}')")
 
@@ -258,6 +262,7 @@ def _quantity(value: float, unit: str) -> str:
 
 def bench_backbones(args) -> None:
     from .bench import Case, compare, describe_machine, draw_chart
+    from .files import write_atomically
     cases = [
         Case(name, against, shape, args.train, args.dtype, args.compile, args.channels_last, args.with_cp, args.device,
              args.threads, args.memory) for name in args.names for shape in args.shape for against in args.against
@@ -268,7 +273,7 @@ def bench_backbones(args) -> None:
         records.append(compare(case, pairs, lambda text: print(f'{case.title}: {text}', file=sys.stderr, flush=True)))
         if args.json:  # after each, so that a run that is stopped leaves what it has
             report = dict(command=shlex.join(['mmbackbones', *args.argv]), machine=describe_machine(args.device))
-            Path(args.json).write_text(json.dumps(dict(**report, results=records), indent=1) + '\n')
+            write_atomically(args.json, (json.dumps(dict(**report, results=records), indent=1) + '\n').encode())
     _print_table([('backbone', '<'), ('against', '<'), ('images', '<'), ('ours', '>'), ('peer', '>'), ('ratio', '>'),
                   ('quartiles', '<')],
                  [(record['backbone'], record['title'], ' x '.join(map(

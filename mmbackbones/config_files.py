@@ -13,6 +13,7 @@ from mmengine.config import Config
 
 from .catalogue import load_catalogue
 from .errors import one_line
+from .files import write_atomically
 from .follow import package_configs
 from .plan import SwapError
 
@@ -141,4 +142,4 @@ def write_config(target: Path, base: str, comments: Sequence[str], lines: List[s
         or '#' for line in comments)
     code, _ = FormatCode('\n'.join([f'_base_ = {base!r}', '', *lines, '']), style_config=dict(YAPF_STYLE))
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(f'{comment}\n{code}')
+    write_atomically(target, f'{comment}\n{code}'.encode())

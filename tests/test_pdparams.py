@@ -60,7 +60,7 @@ def test_code_leaves_no_trace_and_is_named(protocol, tmp_path):
     trace, path = tmp_path / 'executed', tmp_path / 'x.pdparams'
     for extra in (Payload(str(trace)), np.array([Payload(str(trace))], dtype=object)):
         path.write_bytes(pickle.dumps(dict(w=np.ones(2), extra=extra), protocol=protocol))
-        with pytest.raises(CheckpointError, match=r'x.pdparams is refused: .* \(a reference to builtins.exec'):
+        with pytest.raises(CheckpointError, match=r'x.pdparams is refused: .* \((a reference to builtins.exec|an array of objects)\)'):
             read_checkpoint(str(path))
     path.write_bytes(pickle.dumps(dict(method=np.load), protocol=protocol))
     with pytest.raises(CheckpointError, match=r'refused: .* \(a reference to numpy.load\)'):

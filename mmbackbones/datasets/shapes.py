@@ -6,11 +6,12 @@ by the border, crowd regions, and images without any object. Colour and texture
 are drawn independently of the category, so only the form tells it.
 """
 import json
-import os
 from pathlib import Path
 
 import cv2
 import numpy as np
+
+from ..files import write_atomically
 
 __all__ = ['METAINFO', 'make_shapes']
 
@@ -111,9 +112,7 @@ def _file_name(image_id):
 
 
 def _write_json(path, content):
-    partial = path.with_suffix('.partial')
-    partial.write_text(json.dumps(content, separators=(',', ':')))
-    os.replace(partial, path)
+    write_atomically(path, json.dumps(content, separators=(',', ':')).encode())
 
 
 def _write_split(root, split, number, arguments):

@@ -19,7 +19,6 @@ import difflib
 import os
 import sys
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
-from urllib.parse import urlsplit
 
 import torch
 import torch.nn.functional as F
@@ -28,6 +27,7 @@ from torch import Tensor, nn
 from ..layers import keep_sizes
 from ..registry import MODELS
 from ..weights import CheckpointError, read_checkpoint
+from ..weights.addresses import cache_file, fetch
 from ._base import BaseBackbone, choose_weights
 from ._chain import STRIDES, group_layers
 
@@ -425,17 +425,18 @@ def _read_timm(name: str, model_name: str) -> dict:
                 return read_checkpoint(found)
         places.append(f'Hugging Face ({config.hf_hub_id})')
     if config.url:
-        file = os.path.join(torch.hub.get_dir(), 'checkpoints', os.path.basename(urlsplit(config.url).path))
-        if os.path.isfile(file):
-            return read_checkpoint(file)
+        if os.path.isfile(cache_file(config.url)):
+            return read_checkpoint(cache_file(config.url))
         places.append(config.url)
     try:
         if config.hf_hub_id:
             from huggingface_hub import hf_hub_download
-            return read_checkpoint(hf_hub_download(config.hf_hub_id, 'model.safetensors'))
-        return read_checkpoint(config.url)
-    except OSError as error:  # what both libraries raise where there is no network
+            file = hf_hub_download(config.hf_hub_id, 'model.safetensors')
+        else:
+            file = fetch(config.url)
+    except OSError as error:  # what both raise where there is no network
         raise CheckpointError(
             f'the weights {SCHEME}{name} are neither in the cache of this machine nor to be had from '
             f'{" or ".join(places)} ({type(error).__name__}). Download the file where there is a network, and give its '
             "path: pretrained='model.safetensors'") from error
+    return read_checkpoint(file)

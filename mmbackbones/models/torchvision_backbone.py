@@ -12,9 +12,6 @@ Origin of the networks: pytorch/vision (BSD-3-Clause). Different here, besides t
 import difflib
 import os
 from typing import List, Optional, Sequence, Union
-from urllib.parse import urlsplit
-
-import torch
 
 from ..registry import MODELS
 from ..weights import CheckpointError, read_checkpoint
@@ -84,12 +81,4 @@ class TorchvisionBackbone(CutBackbone):
                     f'of {self.model_name} with this name; it has {", ".join(tags)}')
             return read_checkpoint(source)
         from torchvision.models import get_model_weights
-        url = get_model_weights(self.model_name)[source].url
-        file = os.path.join(torch.hub.get_dir(), 'checkpoints', os.path.basename(urlsplit(url).path))
-        try:
-            return read_checkpoint(file if os.path.isfile(file) else url)
-        except OSError as error:  # there is no network
-            raise CheckpointError(
-                f"torchvision's weights {source} of {self.model_name} are not in the cache of this machine, and {url} "
-                f'is not to be had ({type(error).__name__}: {error}). Download it where there is a network, and put it '
-                f'at {file}, or give its path: pretrained={os.path.basename(file)!r}') from error
+        return read_checkpoint(get_model_weights(self.model_name)[source].url)

@@ -3,6 +3,7 @@
 The schemes are those of MMEngine, and so are its tables of names (``openmmlab://``, ``torchvision://``, ``mmcls://``);
 the reader is ours for all of them.
 """
+import contextlib
 import difflib
 import fcntl
 import io
@@ -10,17 +11,16 @@ import os
 import stat
 import tempfile
 import time
-import urllib.error
 import urllib.request
-from http.client import HTTPException
-from typing import BinaryIO
+from http.client import HTTPException, HTTPResponse
+from typing import BinaryIO, Iterator
 from urllib.parse import unquote, urlsplit
 
 import torch
 
 from ..files import write_atomically
 
-__all__ = ['AddressError', 'SCHEMES', 'fetch', 'open_checkpoint']
+__all__ = ['AddressError', 'SCHEMES', 'cache_file', 'fetch', 'open_checkpoint']
 
 # MMEngine's prefixes, patterns as it has them; the last is that of local files
 SCHEMES = ('http://', 'https://', 'pavi://', r'(\S+\:)?s3://', r'(\S+\:)?petrel://', 'modelzoo://', 'torchvision://',
@@ -34,7 +34,7 @@ class AddressError(OSError):
     """What an address names is not to be had."""
 
 
-def _lookup(table: dict, name: str, address: str) -> str:
+def _lookup(table: dict, name: str) -> str:
     if name not in table:
         near = difflib.get_close_matches(name, table, n=4, cutoff=0.5)
         raise AddressError(f'there is no such name in the table of MMEngine'
@@ -47,36 +47,43 @@ def _resolve(address: str) -> str:
     from mmengine.runner import checkpoint as tables
     scheme, _, name = address.partition('://')
     if scheme in ('modelzoo', 'torchvision'):
-        return _lookup(tables.get_torchvision_models(), name, address)
+        return _lookup(tables.get_torchvision_models(), name)
     if scheme == 'mmcls':
-        return _lookup(tables.get_mmcls_models(), name, address)
+        return _lookup(tables.get_mmcls_models(), name)
     name = tables.get_deprecated_model_names().get(name, name)
-    found = _lookup(tables.get_external_models(), name, address)
+    found = _lookup(tables.get_external_models(), name)
     return found if '://' in found else os.path.join(tables._get_mmengine_home(), found)
 
 
-def _download(url: str, file: BinaryIO) -> None:
+def _copy(answer: HTTPResponse, file: BinaryIO, url: str) -> None:
     """Write what an address gives into a file, all of it.
 
     Raises:
-        AddressError: it cannot be reached, or ends too early.
+        AddressError: it ends too early.
     """
     from mmengine.logging import print_log
-    try:
-        request = urllib.request.Request(url, headers={'User-Agent': 'mmbackbones'})
-        with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
-            expected, got, said = answer.headers.get('Content-Length'), 0, time.monotonic()
-            for chunk in iter(lambda: answer.read(CHUNK), b''):
-                file.write(chunk)
-                got += len(chunk)
-                if time.monotonic() - said > PROGRESS:
-                    said = time.monotonic()
-                    of = f' of {int(expected) >> 20}' if (expected or '').isdigit() else ''
-                    print_log(f'{url}: {got >> 20}{of} MiB', logger='current')
-    except (OSError, HTTPException, ValueError) as error:
-        raise AddressError(f'it is not to be had ({getattr(error, "reason", None) or error})') from error
-    if (expected or '').isdigit() and got != int(expected):
+    expected, got, said = answer.headers.get('Content-Length') or '', 0, time.monotonic()
+    for chunk in iter(lambda: answer.read(CHUNK), b''):
+        file.write(chunk)
+        got += len(chunk)
+        if time.monotonic() - said > PROGRESS:
+            said = time.monotonic()
+            of = f' of {int(expected) >> 20}' if expected.isdigit() else ''
+            print_log(f'{url}: {got >> 20}{of} MiB', logger='current')
+    if expected.isdigit() and got != int(expected):
         raise AddressError(f'the download ended after {got} of {expected} bytes')
+
+
+def cache_file(url: str) -> str:
+    """Where torch hub keeps what an ``http(s)://`` address gives.
+
+    Raises:
+        AddressError: it names no file.
+    """
+    name = os.path.basename(unquote(urlsplit(url).path))
+    if name in ('', '.', '..') or '\0' in name:
+        raise AddressError('it names no file')
+    return os.path.join(torch.hub.get_dir(), 'checkpoints', name)
 
 
 def fetch(url: str) -> str:
@@ -94,18 +101,37 @@ def fetch(url: str) -> str:
         AddressError: it is not to be had.
     """
     from mmengine.logging import print_log
-    name = os.path.basename(unquote(urlsplit(url).path))
-    if name in ('', '.', '..') or '\0' in name:
-        raise AddressError('it names no file')
-    file = os.path.join(torch.hub.get_dir(), 'checkpoints', name)
-    if not os.path.exists(file):
-        os.makedirs(os.path.dirname(file), exist_ok=True)
-        with open(os.path.join(os.path.dirname(file), f'.{name}.lock'), 'wb') as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not os.path.exists(file):
+    file = cache_file(url)
+    folder = os.path.dirname(os.path.abspath(file))
+    with _locked(folder):
+        if os.path.exists(file):
+            return file
+        try:
+            request = urllib.request.Request(url, headers={'User-Agent': 'mmbackbones'})
+            with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
+                os.makedirs(folder, exist_ok=True)
                 print_log(f'Downloading {url} to {file}', logger='current')
-                write_atomically(file, lambda target: _download(url, target))
+                write_atomically(file, lambda target: _copy(answer, target, url))
+        except AddressError:
+            raise
+        except (OSError, HTTPException, ValueError) as error:
+            raise AddressError(f'it is not in the cache of this machine, and not to be had '
+                               f'({getattr(error, "reason", None) or error}). Download it where there is a network, '
+                               f'and put it at {file}, or give its path') from error
     return file
+
+
+@contextlib.contextmanager
+def _locked(folder: str) -> Iterator[None]:
+    """Keep other processes of this machine from downloading into a folder: what there is of it is locked."""
+    while not os.path.isdir(folder):
+        folder = os.path.dirname(folder)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _open_file(path: str) -> BinaryIO:

@@ -131,10 +131,11 @@ def _directory(file: BinaryIO, length: int) -> Dict[str, _Member]:
     file.seek(offset)
     entries, members, position = file.read(size), {}, 0
     for _ in range(count):
-        magic, flags, method, checksum, stored, full, name_size, extra_size, comment_size, at = struct.unpack_from(
-            '<4s4xHH4xIIIHHH8xI', entries, position)
-        if magic != b'PK\x01\x02':
+        entry = entries[position:position + 46]
+        if len(entry) < 46 or not entry.startswith(b'PK\x01\x02'):
             raise DamagedError('its directory is damaged')
+        flags, method, checksum, stored, full, name_size, extra_size, comment_size, at = struct.unpack(
+            '<8xHH4xIIIHHH8xI', entry)
         position += 46
         name = entries[position:position + name_size].decode(errors='backslashreplace')
         extra = entries[position + name_size:position + name_size + extra_size]
@@ -218,6 +219,8 @@ class _Archive:
                 raise DamagedError('it is an archive of TorchScript, which holds a program: open it with '
                                    'torch.jit.load where you trust it, and save its state_dict alone')
             return root
+        if pickles:
+            raise DamagedError(f'it is a zip archive of {len(pickles)} state dicts, expected one')
         if any(name.endswith('.npy') for name in self.members):
             raise DamagedError('it is an archive of numpy arrays (npz): save a dict of tensors by torch.save')
         some = ', '.join(printable(name, 40) for name in list(self.members)[:3]) or 'nothing'

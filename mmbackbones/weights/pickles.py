@@ -18,10 +18,10 @@ __all__ = ['Budget', 'DamagedError', 'Inert', 'Name', 'PickleReader', 'RefusedEr
 MAX_DEPTH = 100
 # a training checkpoint of a large detector has about 100,000 opcodes
 MAX_OPCODES = 5_000_000
-MAX_CONTAINERS = 1_000_000
+MAX_CONTAINERS = 500_000
 # Values in a container, counted through every reference, and those that are worked on in all: with references to what
 # came before, a small file can stand for an astronomic number.
-MAX_VALUES = 10_000_000
+MAX_VALUES = 5_000_000
 MAX_LINE = 1000
 # A key of a dict that an attacker may choose must not make all keys collide; Python hashes ints modulo 2^61 - 1.
 MAX_INT_KEY = 2**60
@@ -378,7 +378,7 @@ class PickleReader:
                     raise DamagedError('fields that are no dict')
                 self.pairs(target, [part for item in state.items() for part in item])
         else:
-            raise RefusedError(f'attributes of a {type(target).__name__}')
+            raise RefusedError(f'attributes of {target if isinstance(target, Inert) else type(target).__name__}')
 
     @staticmethod
     def _keep_metadata(state_dict: OrderedDict, attributes: dict) -> None:
