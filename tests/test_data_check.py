@@ -14,6 +14,7 @@ from mmengine.registry import DATASETS, METRICS, init_default_scope
 from mmengine.structures import InstanceData
 from PIL import Image
 
+from mmbackbones import training
 from mmbackbones.data import apply_changes, check_data
 from mmbackbones.data.masks import mask_fault
 from mmbackbones.errors import InputError
@@ -29,9 +30,14 @@ def data(shapes, tmp_path) -> Path:
     return Path(shutil.copytree(shapes, tmp_path / 'data'))
 
 
+@pytest.fixture(scope='module')
+def parsed(tiny_config) -> Config:
+    return Config.fromfile(tiny_config)
+
+
 @pytest.fixture
-def cfg(tiny_config, data, tmp_path) -> Config:
-    cfg = Config.fromfile(tiny_config)
+def cfg(parsed, data, tmp_path) -> Config:
+    cfg = copy.deepcopy(parsed)
     move_data_root(cfg, str(data))
     cfg.work_dir = str(tmp_path / 'work')
     return cfg
@@ -80,21 +86,23 @@ ERROR, SAID = 'ERROR', 'said'
 NONE = None, ''
 SPOILED = {
     'a box of NaN': (boxes(lambda *_: [float('nan')] * 4, 1), (ERROR, 'NaN'), (ERROR, 'NaN')),
-    'a box that is infinite': (boxes(lambda x, y, w, h: [x, y, float('inf'), h], 1), (ERROR, 'infinite'),
-                               (ERROR, 'infinite')),
-    'a box of three numbers': (boxes(lambda x, y, w, h: [x, y, w], 1), (ERROR, 'four numbers'), (ERROR, 'annotations[0]')),
-    'a box of texts': (boxes(lambda x, y, w, h: [str(x), y, w, h], 1), (ERROR, 'four numbers'), (ERROR, 'annotations[0]')),
+    'a box that is infinite': (boxes(lambda x, y, w, h: [x, y, float('inf'), h],
+                                     1), (ERROR, 'infinite'), (ERROR, 'infinite')),
+    'a box of three numbers': (boxes(lambda x, y, w, h: [x, y, w],
+                                     1), (ERROR, 'four numbers'), (ERROR, 'annotations[0]')),
+    'a box of texts': (boxes(lambda x, y, w, h: [str(x), y, w, h],
+                             1), (ERROR, 'four numbers'), (ERROR, 'annotations[0]')),
     'a box that is null': (each('bbox', None, first=1), (ERROR, 'four numbers'), (ERROR, 'four numbers')),
-    'a negative width': (boxes(lambda x, y, w, h: [x + w, y, -w, h], 1), (SAID, 'zero or negative: 1'),
-                         (ERROR, 'zero or negative')),
-    'a box outside': (boxes(lambda x, y, w, h: [x + 200, y, w, h], 1), (SAID, 'outside of their image: 1'),
-                      (ERROR, 'outside')),
-    'a box over the edge': (boxes(lambda x, y, w, h: [90, y, w, h], 1), (SAID, 'over the edge of their image'),
-                            (SAID, 'over the edge of their image')),
-    'normalised boxes': (boxes(lambda *box: [value / 96 for value in box]), (ERROR, 'look normalised'),
-                         (ERROR, 'look normalised')),
-    'boxes as corners': (boxes(lambda x, y, w, h: [x, y, x + w, y + h]), (ERROR, '[x1, y1, x2, y2]'),
-                         (ERROR, '[x1, y1, x2, y2]')),
+    'a negative width': (boxes(lambda x, y, w, h: [x + w, y, -w, h],
+                               1), (SAID, 'zero or negative: 1'), (ERROR, 'zero or negative')),
+    'a box outside': (boxes(lambda x, y, w, h: [x + 200, y, w, h],
+                            1), (SAID, 'outside of their image: 1'), (ERROR, 'outside')),
+    'a box over the edge': (boxes(lambda x, y, w, h: [90, y, w, h],
+                                  1), (SAID, 'over the edge of their image'), (SAID, 'over the edge of their image')),
+    'normalised boxes':
+    (boxes(lambda *box: [value / 96 for value in box]), (ERROR, 'look normalised'), (ERROR, 'look normalised')),
+    'boxes as corners':
+    (boxes(lambda x, y, w, h: [x, y, x + w, y + h]), (ERROR, '[x1, y1, x2, y2]'), (ERROR, '[x1, y1, x2, y2]')),
     'boxes of larger images': (boxes(lambda x, y, w, h: [2 * x, 2 * y, 2 * w, 2 * h]), (ERROR, 'far over the edge'),
                                (ERROR, 'far over the edge')),
     'area 0': (each('area', 0), (ERROR, 'no object is left'), (ERROR, 'area is zero or negative')),
@@ -111,8 +119,8 @@ SPOILED = {
     'ids as texts': (each('id', lambda entry: f'a{entry["id"]}'), NONE, (SAID, 'numbered anew')),
     'unknown category': (each('category_id', 99, first=1), (SAID, 'no category has: 1'), (ERROR, 'no category has')),
     'unknown image': (each('image_id', 10**6, first=1), (SAID, 'no image has: 1'), (ERROR, 'no image has')),
-    'image ids as texts in annotations': (each('image_id', lambda entry: str(entry['image_id'])),
-                                          (ERROR, 'no image has'), (ERROR, 'no image has')),
+    'image ids as texts in annotations':
+    (each('image_id', lambda entry: str(entry['image_id'])), (ERROR, 'no image has'), (ERROR, 'no image has')),
     'image ids twice': (each('id', 4, 'images', 2), (ERROR, 'whose id another has'), (ERROR, 'whose id another has')),
     'image id null': (each('id', None, 'images', 1), (ERROR, 'no integer or text'), (ERROR, 'images[0]')),
     'category ids twice': (each('id', 1, 'categories'), (ERROR, 'another has: 3'), (ERROR, 'another has: 3')),
@@ -120,16 +128,18 @@ SPOILED = {
     'file name a number': (each('file_name', 7, 'images', 1), (ERROR, 'file_name is no text'), (ERROR, 'file_name')),
     'width missing': (without('width', 'images', 1), (ERROR, 'without width'), (ERROR, 'images[0]')),
     'width a text': (each('width', '96', 'images', 1), (ERROR, 'no positive integer'), (ERROR, 'no positive integer')),
-    'another size': (each('width', 97, 'images', 1), (ERROR, 'annotated 97 x 96, loaded 96 x 96'),
-                     (ERROR, 'annotated 97 x 96')),
+    'another size': (each('width', 97, 'images',
+                          1), (ERROR, 'annotated 97 x 96, loaded 96 x 96'), (ERROR, 'annotated 97 x 96')),
     'objects twice': (lambda content: content['annotations'].append(dict(content['annotations'][0], id=10**6)),
                       (SAID, 'listed twice'), (SAID, 'listed twice')),
-    'ignored objects': (each('ignore', 1, first=2), (SAID, "marked 'ignore': 2"), (SAID, 'which the evaluation counts')),
-    'no annotations': (lambda content: content.pop('annotations'), (ERROR, 'no image is left'),
-                       (ERROR, 'nothing to compare with')),
+    'ignored objects': (each('ignore', 1,
+                             first=2), (SAID, "marked 'ignore': 2"), (SAID, 'which the evaluation counts')),
+    'no annotations':
+    (lambda content: content.pop('annotations'), (ERROR, 'no image is left'), (ERROR, 'nothing to compare with')),
     'annotations an object': (lambda content: content.update(annotations={}), (ERROR, 'missing or no list'),
                               (ERROR, 'missing or no list')),
-    'an entry that is null': (lambda content: content['images'].append(None), (ERROR, 'no objects'), (ERROR, 'images[')),
+    'an entry that is null': (lambda content: content['images'].append(None), (ERROR, 'no objects'), (ERROR,
+                                                                                                      'images[')),
 }
 
 
@@ -155,14 +165,21 @@ def test_the_summary_counts_what_the_reader_keeps(cfg, data):
     """MMDetection's own reader, on files with all kinds of objects that it drops, agrees with the summary."""
     rng = np.random.default_rng(0)
     ways = [
-        dict(area=0), dict(area=-1), dict(category_id=77), dict(image_id=10**6), dict(iscrowd=1), dict(ignore=1),
-        dict(bbox=[5, 5, 0.5, 20]), dict(bbox=[5, 5, 0, 20]), dict(bbox=[-30, 5, 20, 20]), dict(bbox=[-5, -5, 20, 20]),
-        *[dict()] * 5
+        dict(area=0),
+        dict(area=-1),
+        dict(category_id=77),
+        dict(image_id=10**6),
+        dict(iscrowd=1),
+        dict(ignore=1),
+        dict(bbox=[5, 5, 0.5, 20]),
+        dict(bbox=[5, 5, 0, 20]),
+        dict(bbox=[-30, 5, 20, 20]),
+        dict(bbox=[-5, -5, 20, 20]), *[dict()] * 5
     ]
     for _ in range(8):
         shutil.copy(data / TRAIN, data / 'copy.json')
-        edit(data / 'copy.json', lambda content: [
-            entry.update(ways[rng.integers(len(ways))]) for entry in content['annotations']])
+        edit(data / 'copy.json',
+             lambda content: [entry.update(ways[rng.integers(len(ways))]) for entry in content['annotations']])
         for filters in (None, dict(filter_empty_gt=True, min_size=32), dict(min_size=97)):
             leaf = cfg.train_dataloader.dataset
             leaf.update(ann_file='copy.json', filter_cfg=filters)
@@ -176,7 +193,8 @@ def test_the_summary_counts_what_the_reader_keeps(cfg, data):
             classes = len({item['bbox_label'] for item in objects})
             empty = sum(not any(not item['ignore_flag'] for item in image['instances']) for image in dataset.data_list)
             said_empty = f' ({empty} without objects)' if empty else ''
-            assert summary.startswith(f'train: {len(dataset)} images{said_empty}, {len(objects)} objects in {classes} of ')
+            assert summary.startswith(
+                f'train: {len(dataset)} images{said_empty}, {len(objects)} objects in {classes} of ')
 
 
 def average_precision(cfg: Config, noise: float = 1.0) -> float:
@@ -193,13 +211,13 @@ def average_precision(cfg: Config, noise: float = 1.0) -> float:
             scores=torch.linspace(0.9, 0.3, len(rows)),
             labels=rows[:, 4].long())
         metric.process({}, [
-            dict(
-                img_id=info['img_id'], ori_shape=(info['height'], info['width']), pred_instances=predicted.to_dict())
+            dict(img_id=info['img_id'], ori_shape=(info['height'], info['width']), pred_instances=predicted.to_dict())
         ])
     return metric.evaluate(len(dataset))['coco/bbox_mAP']
 
 
-@pytest.mark.parametrize('case', ['ids from 0', 'ids twice', 'ids missing', 'ids as texts', 'iscrowd missing', 'area missing'])
+@pytest.mark.parametrize('case',
+                         ['ids from 0', 'ids twice', 'ids missing', 'ids as texts', 'iscrowd missing', 'area missing'])
 def test_a_mended_file_has_the_ap_of_the_right_one(case, cfg, data):
     right = average_precision(cfg)
     assert 0.3 < right < 0.95
@@ -334,8 +352,9 @@ def test_evaluators_read_the_file_of_the_data_set(cfg, data, monkeypatch):
     cfg.val_evaluator.ann_file = f'./annotations/../{VAL}'
     assert not check_data(cfg, ['val']).warnings
     for change, text in ((lambda content: content['images'].pop(), '1 of 4 images are not in it'),
-                         (each('file_name', lambda entry: f'other{entry["id"]}.jpg', 'images'), 'another file name'),
-                         (each('name', 'dog', 'categories', 1), "lacks: 'circle'")):
+                         (each('file_name', lambda entry: f'other{entry["id"]}.jpg',
+                               'images'), 'another file name'), (each('name', 'dog', 'categories',
+                                                                      1), "lacks: 'circle'")):
         shutil.copy(data / VAL, data / 'other.json')
         edit(data / 'other.json', change)
         cfg.val_evaluator.ann_file = 'other.json'
@@ -416,11 +435,12 @@ BOMB = '<!DOCTYPE a [<!ENTITY a "ha"><!ENTITY b "&a;&a;">]><annotation>&b;'
 VOC = {
     'no XML': (lambda root: (root / 'Annotations' / 'b.xml').unlink(), ERROR, 'b.xml: No such file'),
     'cut off': (lambda root: (root / 'Annotations' / 'b.xml').write_text(XML[:80]), ERROR, 'b.xml: no XML'),
-    'a pipe': (lambda root: (root / 'Annotations' / 'b.xml').unlink() or os.mkfifo(root / 'Annotations' / 'b.xml'), ERROR,
-               'a pipe'),
+    'a pipe': (lambda root:
+               (root / 'Annotations' / 'b.xml').unlink() or os.mkfifo(root / 'Annotations' / 'b.xml'), ERROR, 'a pipe'),
     'entities': (xml('<annotation>', BOMB), ERROR, 'declares entities'),
-    'entities in UTF-16': (lambda root: (root / 'Annotations' / 'b.xml').write_bytes(
-        XML.replace('<annotation>', BOMB).encode('utf-16')), ERROR, 'declares entities'),
+    'entities in UTF-16':
+    (lambda root: (root / 'Annotations' / 'b.xml').write_bytes(XML.replace('<annotation>', BOMB).encode('utf-16')),
+     ERROR, 'declares entities'),
     'other XML': (lambda root: (root / 'Annotations' / 'b.xml').write_text('<html/>'), ERROR, 'expected <annotation>'),
     'no box': (xml('bndbox', 'box'), ERROR, 'no <bndbox>'),
     'no xmin': (xml('<xmin>1</xmin>', ''), ERROR, 'no <xmin>'),
@@ -428,7 +448,8 @@ VOC = {
     'xmin NaN': (xml('<xmin>1<', '<xmin>nan<'), ERROR, 'nan'),
     'corners exchanged': (xml('<xmin>1<', '<xmin>50<'), ERROR, 'xmax is below xmin'),
     'zero size': (xml('<xmin>1<', '<xmin>30<'), SAID, 'zero width or height'),
-    'outside': (xml('<xmin>40.0</xmin><ymin>50</ymin><xmax>96<', '<xmin>140</xmin><ymin>50</ymin><xmax>196<'), ERROR, 'outside'),
+    'outside': (xml('<xmin>40.0</xmin><ymin>50</ymin><xmax>96<',
+                    '<xmin>140</xmin><ymin>50</ymin><xmax>196<'), ERROR, 'outside'),
     'over the edge': (xml('<xmax>96<', '<xmax>99<'), SAID, 'over the edge'),
     'another size': (xml('<width>96<', '<width>100<'), ERROR, 'annotated 100 x 96, loaded 96 x 96'),
     'no size': (xml('size>', 'extent>'), SAID, '6 objects'),
@@ -436,7 +457,8 @@ VOC = {
     'difficult': (xml('<difficult>0', '<difficult>1'), SAID, "marked 'difficult': 1"),
     'no image': (lambda root: (root / 'JPEGImages' / 'b.jpg').unlink(), ERROR, 'b.jpg: No such file'),
     'blank line': (lambda root: (root / 'ImageSets' / 'Main' / 'train.txt').write_text('a\n\nb\n'), ERROR, 'line 2'),
-    'labels in the list': (lambda root: (root / 'ImageSets' / 'Main' / 'train.txt').write_text('a -1\n'), ERROR, "'a -1'"),
+    'labels in the list': (lambda root:
+                           (root / 'ImageSets' / 'Main' / 'train.txt').write_text('a -1\n'), ERROR, "'a -1'"),
     'empty list': (lambda root: (root / 'ImageSets' / 'Main' / 'train.txt').write_text(''), ERROR, 'lists no images'),
     'twice': (lambda root: (root / 'ImageSets' / 'Main' / 'train.txt').write_text('a\na\nb\n'), SAID, 'listed twice'),
 }
@@ -491,8 +513,8 @@ def test_right_data_is_accepted(coco_mini, tmp_path):
     voc.update(metainfo=dict(classes=('RBC', 'WBC', 'Platelets')), pipeline=[])
     coco = dict(type='CocoDataset', pipeline=[dict(type='LoadAnnotations', with_mask=True)])
     sets = [
-        (dict(coco, data_root=str(coco_mini), ann_file=TRAIN, data_prefix=dict(img='train2017/')),
-         '100 images (2 without objects), 740 objects in 69 of 80 classes'),
+        (dict(coco, data_root=str(coco_mini), ann_file=TRAIN,
+              data_prefix=dict(img='train2017/')), '100 images (2 without objects), 740 objects in 69 of 80 classes'),
         (dict(
             coco,
             data_root=str(rbc),
@@ -532,7 +554,8 @@ def case(tmp_path, monkeypatch):
 def test_cases_are_accepted_mended_or_refused(case):
     summary, = check_data(case('04-test-dev-no-annotations'), ['test']).summaries
     assert summary.startswith('test: 4 images (')
-    for name, text in (('09-exif-boxes', "color_type='color_ignore_orientation'"), ('11-area-zero', 'no object is left')):
+    for name, text in (('09-exif-boxes', "color_type='color_ignore_orientation'"), ('11-area-zero',
+                                                                                    'no object is left')):
         with pytest.raises(InputError) as error:
             check_data(case(name), ['train', 'val'])
         assert text in str(error.value)
@@ -559,6 +582,19 @@ def test_annotation_ids_from_0_have_the_ap_of_those_from_1(case):
 
 
 # in a run
+
+
+@pytest.mark.slow
+def test_mended_files_train_and_test_sets_without_annotations_are_written(case, capfd):
+    case('10-no-iscrowd')
+    training.train(['config.py', '--backbone-weights', 'none', '--cfg-options', 'train_dataloader.dataset.indices=2'])
+    assert 'iscrowd, set to 0: 8' in ''.join(capfd.readouterr())
+    checkpoint = Path('work_dirs/config/epoch_1.pth').resolve()
+    assert checkpoint.is_file()
+    case('04-test-dev-no-annotations')
+    training.test(['config.py', str(checkpoint)])
+    assert 'test: 4 images (' in ''.join(capfd.readouterr())
+    assert isinstance(json.loads(Path('out/test.bbox.json').read_text()), list)
 
 
 def test_a_run_says_what_it_reads_and_hands_on_the_copies(cfg, data, capfd):
