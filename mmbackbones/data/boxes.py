@@ -47,7 +47,8 @@ class Boxes(NamedTuple):
 
     def over_the_edge(self, share: float = 0.0) -> np.ndarray:
         """Boxes that reach over the edge of their image, by more than a share of its side and more than rounding."""
-        x_edge, y_edge = np.maximum(EDGE, share * self.width), np.maximum(EDGE, share * self.height)
+        x_edge = np.maximum(EDGE, share * self.width) if share else EDGE
+        y_edge = np.maximum(EDGE, share * self.height) if share else EDGE
         return (self.x < -x_edge) | (self.y < -y_edge) | (self.x + self.w > self.width + x_edge) | (
             self.y + self.h > self.height + y_edge)
 

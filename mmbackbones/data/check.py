@@ -12,7 +12,7 @@ from mmengine.config import Config
 
 from ..errors import InputError
 from .cache import file_hash, look_up, store
-from .coco import INPUT, TRAIN, TRUTH, CocoFile, CocoUse
+from .coco import INPUT, TRUTH, CocoFile, CocoUse
 from .evaluators import Evaluator, check_evaluators, find_evaluators
 from .findings import Findings
 from .pictures import Loading, check_pictures
@@ -143,8 +143,6 @@ class _Check:
             findings = file.judge(reading.use)
             if warning:
                 findings.warnings.say(warning)
-            if reading.use.role == TRAIN and not file.has_annotations:
-                raise InputError(f'{reading.path} has no annotations: there is nothing to train on ({key}).')
             if reading.folder is not None:
                 check_pictures(file.pictures(reading.folder), reading.loading, findings, reading.title)
         check_head_classes(self.cfg.get('model') or {}, len(reading.use.classes), key)
@@ -182,6 +180,8 @@ class _Check:
         filters = dataset.filter_cfg or {}
         if dataset.test_mode and filters.get('bbox_min_size') is not None:
             raise InputError(f'{use.key}.filter_cfg.bbox_min_size is for training, and test_mode=True: remove one.')
+        if dataset.test_mode:
+            filters = {}
         how = VocUse(use.role, classes, bool(filters.get('filter_empty_gt')), filters.get('min_size', 0),
                      filters.get('bbox_min_size'))
         folder = dataset.sub_data_root
@@ -204,8 +204,8 @@ class _Check:
             store(cache_key, findings)
         voc = type(dataset).METAINFO.get('classes')
         if use.split != 'train' and dataset.metainfo.get('dataset_type') and tuple(classes) != tuple(voc or classes):
-            said = f"{use.key}: in a folder named {dataset.metainfo['dataset_type']}, VOCMetric prints the names of the " \
-                "20 classes of Pascal VOC in its table, in place of those of the config"
+            said = f'{use.key}: in a folder named {dataset.metainfo["dataset_type"]}, VOCMetric prints the names of ' \
+                f'the {len(voc)} classes of Pascal VOC in its table, in place of those of the config'
             if len(classes) > len(voc):
                 raise InputError(f'{said}, which has {len(classes)}. Rename the folder.')
             self.report.warnings.append(f'{said}; the figures are right, in the order of the config')
@@ -221,6 +221,7 @@ class _Check:
                 continue
             if len(coco) == 1 and evaluator.reads(coco[0].dataset.ann_file):
                 continue
+            self.compare(evaluator, coco)
             use = coco[0]
             if not any(evaluator.reads(use.dataset.ann_file) for use in coco):
                 self.read(
@@ -228,7 +229,6 @@ class _Check:
                         path, [f'{evaluator.key}.ann_file'],
                         CocoUse(TRUTH if evaluator.truth else INPUT, use.dataset.metainfo['classes'],
                                 evaluator.draws_masks), None, use.loading, evaluator.key), evaluator.key)
-            self.compare(evaluator, coco)
 
     def compare(self, evaluator: Evaluator, uses: Sequence[Use]) -> None:
         """Refuse an evaluator's file that is about other images or numbers categories in another way.

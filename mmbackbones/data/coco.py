@@ -86,8 +86,8 @@ class CocoFile:
         self.content = content
         self.images = self._entries('images')
         self.categories = self._entries('categories')
-        self.has_annotations = 'annotations' in content
-        self.annotations = self._entries('annotations') if self.has_annotations else []
+        # a test set comes without
+        self.annotations = self._entries('annotations') if 'annotations' in content else []
         self._check_entries()
 
     def _entries(self, part: str) -> List[dict]:
@@ -241,7 +241,10 @@ class _Judge:
         # where the annotations are not read to be compared with, the evaluation's demands on them do not hold
         self.strict = use.role == TRUTH
         self._find_repairs()
-        self._count()
+        if use.role == INPUT:  # read, and not used
+            self.findings.images = len(file.images)
+        else:
+            self._count()
 
     def _names(self, chosen: np.ndarray) -> List[str]:
         """Where the first of the chosen annotations stand."""
@@ -302,27 +305,31 @@ class _Judge:
         # only these are read or compared with
         mine = (image >= 0) & (label >= 0)
 
-        if use.role != INPUT:
-            self._flag(~finite, 'boxes with NaN or infinite numbers', 'errors')
-            looks = Boxes(*(column[mine & finite] for column in boxes)).another_format()
-            if looks:
-                findings.errors.say(looks)
+        self._flag(~finite, 'boxes with NaN or infinite numbers', 'errors')
+        looks = Boxes(*(column[mine & finite] for column in boxes)).another_format()
+        if looks:
+            findings.errors.say(looks)
         kept = self._left_out(boxes, image, label, unknown, area, ignored, mine & finite)
-        if use.masks and use.role != INPUT:
+        if use.masks:
             kept &= ~self._check_masks(kept)
-        self._flag(kept & crowd, 'crowd regions', 'left_out')
+        if (kept & crowd).any():
+            findings.left_out.add('crowd regions', count=int((kept & crowd).sum()))
         kept &= ~crowd
-        if use.role != INPUT:
-            edge = mine & finite & boxes.over_the_edge()
-            self._flag(edge, 'boxes that reach over the edge of their image, cut off there', 'warnings')
-            self._check_copies(mine & finite, image, label, boxes)
+        edge = mine & finite & boxes.over_the_edge()
+        self._flag(edge, 'boxes that reach over the edge of their image, cut off there', 'warnings')
+        self._check_copies(mine & finite, image, label, boxes)
+        numbers = np.arange(len(file.images))
+        used = findings.count_images(
+            np.array([min(entry['width'], entry['height']) for entry in file.images]), np.isin(numbers, image[mine]),
+            np.isin(numbers, image[kept]), use.filter_empty, use.min_size)
+        kept &= used[image]
         findings.objects = int(kept.sum())
         findings.classes = len(use.classes)
         findings.used_classes = len(set(label[kept].tolist()))
-        self._count_images(image, label)
-        if use.role != INPUT and not findings.objects and not findings.errors:
-            why = '; '.join(findings.left_out.lines())
-            findings.errors.say(f'no object is left of {number} annotations' + (f', because of {why}' if why else ''))
+        if not findings.objects and not findings.errors:
+            why = '; '.join(findings.left_out.lines()) or 'there are none'
+            purpose = 'train on' if use.role == TRAIN else 'compare with'
+            findings.errors.say(f'nothing to {purpose}: no object is left of {number} annotations ({why})')
         if use.role == TRAIN and findings.objects:
             empty = [name for index, name in enumerate(use.classes) if index not in set(label[kept].tolist())]
             if empty:
@@ -395,22 +402,3 @@ class _Judge:
         names = [entry['file_name'] for entry in self.file.images]
         if len(set(names)) < len(names):
             self.findings.warnings.add('images listed twice, under several ids', count=len(names) - len(set(names)))
-
-    def _count_images(self, image: np.ndarray, label: np.ndarray) -> None:
-        """Count the images, as the reader filters them."""
-        use, findings = self.use, self.findings
-        findings.images = len(self.file.images)
-        if use.role != TRAIN:
-            return
-        # as the reader does, by the annotations, not by what is kept of them
-        with_objects = set(image[(image >= 0) & (label >= 0)].tolist())
-        for index, entry in enumerate(self.file.images):
-            if use.filter_empty and index not in with_objects:
-                findings.left_out.add('images without objects')
-            elif min(entry['width'], entry['height']) < use.min_size:
-                findings.left_out.add(f'images smaller than {use.min_size} pixels (filter_cfg)')
-            else:
-                continue
-            findings.images -= 1
-        if not findings.images:
-            findings.errors.say(f'no image is left: {"; ".join(findings.left_out.lines())}')

@@ -6,7 +6,7 @@ from mmengine.config import Config
 from mmengine.registry import METRICS
 
 from ..errors import InputError
-from .uses import Use, check_file, is_remote
+from .uses import Use, check_file, is_remote, step_name
 
 __all__ = ['Evaluator', 'check_evaluators', 'find_evaluators']
 
@@ -119,7 +119,7 @@ def _check_pipeline(evaluator: Evaluator, use: Use) -> None:
             raise InputError(f'{evaluator.key} has no ann_file, and the pipeline of {use.key} does not hand on the '
                              f'annotations. Set {evaluator.key}.ann_file to the annotation file of the data set.')
     if evaluator.kind == 'voc' and evaluator.truth:
-        names = [str(step['type']).split('.')[-1] for step in use.steps]
+        names = [step_name(step) for step in use.steps]
         if 'LoadAnnotations' not in names:
             raise InputError(
                 f'{evaluator.key} compares with the annotations that the pipeline of {use.key} loads, and it '

@@ -1,6 +1,8 @@
 """What a check found: what is wrong, what is doubtful, what is left out, and how much remains."""
 from typing import Dict, Iterable, List, Optional
 
+import numpy as np
+
 __all__ = ['Findings', 'Tally']
 
 SHOWN = 3  # examples of each kind
@@ -54,22 +56,50 @@ class Findings:
         left_out: what the reader does not use.
         repairs: what has one right answer, and a copy of the file gets.
         images: that are used.
+        empty_images: of these, how many have no object.
         objects: that are used.
         used_classes: that have an object.
         classes: of the data set.
         folders: in which its images lie.
     """
     TALLIES = 'errors', 'warnings', 'left_out', 'repairs'
-    NUMBERS = 'images', 'objects', 'used_classes', 'classes'
+    NUMBERS = 'images', 'empty_images', 'objects', 'used_classes', 'classes'
 
     def __init__(self) -> None:
         self.errors, self.warnings, self.left_out, self.repairs = Tally(), Tally(), Tally(), Tally()
-        self.images = self.objects = self.used_classes = self.classes = 0
+        self.images = self.empty_images = self.objects = self.used_classes = self.classes = 0
         self.folders: List[str] = []
+
+    def count_images(self, sides: np.ndarray, annotated: np.ndarray, kept: np.ndarray, filter_empty: bool,
+                     min_size: int) -> np.ndarray:
+        """Count images as MMDetection's readers filter them: by what is annotated, not by what is kept of it.
+
+        Args:
+            sides: the shorter side of each image in pixels, (N, ).
+            annotated: whether it has annotations of the classes, bool, (N, ).
+            kept: whether any of these is kept, bool, (N, ).
+            filter_empty: leave out images without annotations.
+            min_size: leave out those with a shorter side below this.
+
+        Returns:
+            np.ndarray: which are used, bool, (N, ).
+        """
+        empty = ~annotated & filter_empty
+        small = ~empty & (sides < min_size)
+        used = ~empty & ~small
+        for chosen, kind in ((empty, 'images without objects'), (small, f'images smaller than {min_size} pixels')):
+            if chosen.any():
+                self.left_out.add(f'{kind} (filter_cfg)', count=int(chosen.sum()))
+        self.images, self.empty_images = int(used.sum()), int((used & ~kept).sum())
+        if not self.images:
+            self.errors.say(f'no image is left: {"; ".join(self.left_out.lines())}')
+        return used
 
     def summary(self, split: str) -> str:
         """One line: what is used of a split, and what is not."""
         line = f'{split}: {self.images} images'
+        if self.empty_images:
+            line += f' ({self.empty_images} without objects)'
         if self.classes:
             line += f', {self.objects} objects in {self.used_classes} of {self.classes} classes'
         if self.left_out:

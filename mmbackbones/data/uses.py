@@ -10,7 +10,7 @@ from ..errors import InputError
 from .coco import INPUT, TRAIN, TRUTH
 from .pictures import Loading
 
-__all__ = ['Use', 'find_uses', 'is_remote']
+__all__ = ['Use', 'check_file', 'find_uses', 'is_remote', 'step_name']
 
 
 class Use(NamedTuple):
@@ -35,7 +35,7 @@ class Use(NamedTuple):
 
     def step(self, name: str) -> Optional[dict]:
         """The first step of the pipeline of some type."""
-        return next((step for step in self.steps if str(step['type']).split('.')[-1] == name), None)
+        return next((step for step in self.steps if step_name(step) == name), None)
 
     @property
     def remote(self) -> bool:
@@ -43,6 +43,12 @@ class Use(NamedTuple):
         backend = self.leaf.get('backend_args') or dict(backend='local')
         return backend.get('backend') != 'local' or getattr(self.dataset, 'download', False) or is_remote(
             self.dataset.ann_file)
+
+
+def step_name(step: dict) -> str:
+    """Type of a step without its scope; configs in pure Python name classes."""
+    kind = step['type']
+    return kind.__name__ if isinstance(kind, type) else str(kind).split('.')[-1]
 
 
 def is_remote(path: Any) -> bool:
@@ -73,7 +79,7 @@ def _steps(node: Any) -> Iterator[dict]:
 
 
 def _loading(steps: List[dict], model: dict) -> Loading:
-    step = next((step for step in steps if str(step['type']).endswith('LoadImageFromFile')), {})
+    step = next((step for step in steps if step_name(step) == 'LoadImageFromFile'), {})
     mean = (model.get('data_preprocessor') or {}).get('mean')
     return Loading(
         step.get('color_type', 'color'),
@@ -108,7 +114,7 @@ def find_uses(cfg: Config, loader: str, truth: bool) -> List[Use]:
         role = TRUTH if truth else INPUT
         if loader == 'train':
             # images without labels, as in semi-supervised training, come without this step
-            labelled = not steps or any(str(step['type']).split('.')[-1] == 'LoadAnnotations' for step in steps)
+            labelled = not steps or any(step_name(step) == 'LoadAnnotations' for step in steps)
             role = TRAIN if labelled else INPUT
         use = Use(key, loader, leaf, dataset, role, steps, _loading(steps, cfg.get('model') or {}))
         if not use.remote:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import InputError
 from .boxes import Boxes
-from .coco import TRAIN, TRUTH, shown
+from .coco import INPUT, TRAIN, shown
 from .findings import Findings
 from .images import check_regular
 from .pictures import Picture
@@ -77,9 +77,11 @@ def _read(path: str, number: str) -> _Image:
     size, found = root.find('size'), None
     if size is not None:
         found = int(_text(size, 'width')), int(_text(size, 'height'))
-        if min(found) <= 0:
+        if min(found) <= 0 or max(found) > 1e9:
             raise ValueError(f'its size is {found[0]} x {found[1]}')
     objects = []
+    if root.tag != 'annotation' and size is None and root.find('object') is None:
+        raise ValueError(f'its root is <{root.tag}>, expected <annotation>')
     for node in root.findall('object'):
         name, box = _text(node, 'name'), node.find('bndbox')
         if box is None:
@@ -145,18 +147,22 @@ class VocSet:
         """Say what a use takes, what it leaves out, and what would be wrong without a word."""
         findings = Findings()
         findings.folders = [self.annotations]
+        if use.role == INPUT:
+            findings.images = len(self.images)
+            return findings
         names = collections.Counter(name for image in self.images for name, _, _ in image.objects)
         rows, places = [], []
-        for image in self.images:
+        for index, image in enumerate(self.images):
             for name, (xmin, ymin, xmax, ymax), difficult in image.objects:
                 if name in use.classes:
                     rows.append([
                         xmin, ymin, xmax - xmin, ymax - ymin, *(image.size or (np.inf, np.inf)),
-                        use.classes.index(name), difficult
+                        use.classes.index(name), difficult, index
                     ])
                     places.append(f'{image.number}.xml')
-        columns = np.array(rows, float).reshape(len(rows), 8).T
+        columns = np.array(rows, float).reshape(len(rows), 9).T
         boxes, label, difficult = Boxes(*columns[:6]), columns[6].astype(int), columns[7].astype(bool)
+        owner = columns[8].astype(int)
 
         def flag(chosen: np.ndarray, kind: str, tally: str) -> None:
             for index in np.flatnonzero(chosen):
@@ -174,46 +180,35 @@ class VocSet:
         for name, count in names.items():
             if name not in use.classes:
                 findings.left_out.add(f'objects named {name!r}, which is no class', count=count)
-        flag(difficult, "objects marked 'difficult'", 'left_out')
+        if difficult.any():
+            findings.left_out.add("objects marked 'difficult'", count=int(difficult.sum()))
         small = np.zeros(len(rows), bool)
         if use.min_box is not None:
             small = ~difficult & ((boxes.w < use.min_box) | (boxes.h < use.min_box))
             flag(small, f'boxes smaller than {use.min_box} pixels (filter_cfg)', 'left_out')
         kept = ~difficult & ~small
+        numbers = np.arange(len(self.images))
+        used = findings.count_images(
+            np.array([min(image.size) if image.size else np.inf for image in self.images]), np.isin(numbers, owner),
+            np.isin(numbers, owner[kept]), use.filter_empty, use.min_size)
+        kept &= used[owner]
+        double = len(self.numbers) - len(set(self.numbers))
+        if double:
+            findings.warnings.add('images listed twice, which count twice', count=double)
         findings.objects, findings.classes = int(kept.sum()), len(use.classes)
         found = set(label[kept].tolist())
         findings.used_classes = len(found)
         self._judge_classes(use, findings, [name for index, name in enumerate(use.classes) if index not in found],
                             names)
-        self._count_images(use, findings)
         return findings
 
     def _judge_classes(self, use: VocUse, findings: Findings, absent: List[str], names: collections.Counter) -> None:
         there = ', '.join(f'{name!r} ({count})' for name, count in names.most_common(10)) or 'none'
-        if use.role in (TRAIN, TRUTH) and not findings.objects:
+        if not findings.objects:
             findings.errors.say(f'no object of a class of the config. Names that are there: {there}; classes: '
                                 f'{shown(use.classes)}')
         elif absent and use.role == TRAIN:
             findings.errors.say(
                 f'classes of the config that no object has: {shown(absent)}. Names that are there: {there}')
-        elif absent and use.role == TRUTH:
+        elif absent:
             findings.warnings.say(f'{len(absent)} of {len(use.classes)} classes have no object: {shown(absent)}')
-
-    def _count_images(self, use: VocUse, findings: Findings) -> None:
-        """Count the images, as the reader filters them."""
-        findings.images = len(self.images)
-        double = len(self.numbers) - len(set(self.numbers))
-        if double:
-            findings.warnings.add('images listed twice, which count twice', count=double)
-        if use.role != TRAIN:
-            return
-        for image in self.images:
-            if use.filter_empty and not any(name in use.classes for name, _, _ in image.objects):
-                findings.left_out.add('images without objects')
-            elif image.size and min(image.size) < use.min_size:
-                findings.left_out.add(f'images smaller than {use.min_size} pixels (filter_cfg)')
-            else:
-                continue
-            findings.images -= 1
-        if not findings.images:
-            findings.errors.say(f'no image is left: {"; ".join(findings.left_out.lines())}')

@@ -44,7 +44,7 @@ class LoadImageFromFile(_LoadImageFromFile):
     def _read(self, path: str) -> np.ndarray:
         """Returns the pixels, (H, W, C) or (H, W) for ``color_type='grayscale'``."""
         try:
-            if '://' not in path and not self.backend_args:
+            if '://' not in path and (self.backend_args or dict(backend='local')).get('backend') == 'local':
                 check_regular(path)
             return decode_image(
                 fileio.get(path, backend_args=self.backend_args), self.color_type, self.imdecode_backend)
