@@ -93,7 +93,7 @@ def train(argv: Optional[List[str]] = None) -> None:
     if cfg.get('load_from'):
         check_fit(runner, cfg.load_from)
     if not cfg.get('resume'):
-        check_initial_weights(runner)
+        check_initial_weights(runner, args.partial_weights)
     runner.train()
 
 

@@ -51,8 +51,12 @@ def _check_named(what: str, source: Any) -> None:
 
 
 def _is_pretrained(node: Any) -> bool:
-    """Whether a value in a config is an ``init_cfg`` that loads weights, whichever way its type is written."""
-    kind = node.get('type') if isinstance(node, dict) else None
+    """Whether a value in a config is an ``init_cfg`` that loads weights, whichever way its type is written, or not."""
+    if not isinstance(node, dict):
+        return False
+    kind = node.get('type')
+    if kind is None:  # MMDetection's Pyramid Vision Transformers leave it out
+        return 'checkpoint' in node
     return kind is PretrainedInit or isinstance(kind, str) and kind.rpartition('.')[2] in ('Pretrained', 'PretrainedInit')
 
 
@@ -114,13 +118,19 @@ def set_backbone_weights(cfg: Config, weights: str) -> None:
             random weights with nothing frozen.
 
     Raises:
-        InputError: if the model has no backbone.
+        InputError: the model has no backbone, or something else in the config loads weights over these.
         CheckpointError: there is no such file.
     """
     root = find_root(cfg)
     if root is None:
         raise InputError(f'--backbone-weights: the model of {cfg.filename} has no backbone, or several.')
-    backbone = get(cfg._cfg_dict, root).backbone
+    later = [(*root[:depth], 'init_cfg') for depth in range(1, len(root) + 1)]
+    later = [dotted(path) for path in later if _is_pretrained(get(cfg._cfg_dict, path))]
+    later += ['load_from'] if cfg.get('load_from') and not cfg.get('resume') else []
+    if later:
+        raise InputError(f'--backbone-weights: {later[0]} of the config loads weights of the whole model over these. '
+                         f'Leave the option out, or set --cfg-options {later[0]}=None.')
+    backbone = get(cfg._cfg_dict, root)['backbone']
     if weights == 'none':
         backbone.pop('pretrained', None)
         backbone.init_cfg = None
@@ -266,15 +276,20 @@ def check_fit(runner: Runner, path: str) -> None:
     hook.find(runner, read_checkpoint(path))
 
 
-def check_initial_weights(runner: Runner) -> None:
+def check_initial_weights(runner: Runner, partial: bool = False) -> None:
     """Look at the weights of modules that load them in ways of their own and would not say what they did not find.
+
+    Args:
+        runner: its model is not initialised yet.
+        partial: they may load what fits.
 
     Raises:
         CheckpointError: it counts what was found.
     """
     model = inner_model(runner.model)
-    check_own_loaders(model)
+    check_own_loaders(model, partial)
     teacher, source = getattr(model, 'teacher_model', None), runner.cfg.model.get('teacher_ckpt')
     if teacher is not None and source:
-        report = load_part(teacher, read_checkpoint(source), f'model.teacher_ckpt: checkpoint {source}', extras=True)
+        report = load_part(teacher, read_checkpoint(source), f'model.teacher_ckpt: checkpoint {source}',
+                           partly=partial, extras=True)
         print_log(f'Teacher from {source}: {report.summary("not used")}', logger='current')

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .reading import CheckpointError
 
-__all__ = ['Part', 'contents', 'extract_state_dict', 'find_parts', 'is_average', 'split_source']
+__all__ = ['Part', 'common_path', 'contents', 'extract_state_dict', 'find_parts', 'is_average', 'split_source']
 
 # What torch.compile and checkpointed blocks of FSDP put into the middle of names.
 WRAPPERS = re.compile(r'\b(_orig_mod|_checkpoint_wrapped_module)\.')
@@ -132,17 +132,17 @@ def contents(checkpoint: Mapping) -> str:
     names = list(tensors)
     if len(names) <= SHOWN_NAMES:
         return f'It has {", ".join(name[len(_owner(name, containers)):] for name in names) or "nothing"}'
-    start = _common_path(names)
+    start = common_path(names)
     groups = Counter(start + name[len(start):].partition('.')[0] for name in names)
     said = []
     for group, count in groups.most_common(SHOWN_NAMES):
-        inside = _common_path([name for name in names if name == group or name.startswith(f'{group}.')])
+        inside = common_path([name for name in names if name == group or name.startswith(f'{group}.')])
         said.append(f'{inside or group} ({count})')
     more = f' and {len(groups) - SHOWN_NAMES} more' if len(groups) > SHOWN_NAMES else ''
     return f'It has {len(names)} tensors below these paths: {", ".join(said)}{more}; the first is {names[0]}'
 
 
-def _common_path(names: List[str]) -> str:
+def common_path(names: List[str]) -> str:
     """The longest path that all names begin with, with the point behind it; empty where there is none."""
     start = os.path.commonprefix(names)
     return start[:start.rfind('.') + 1]

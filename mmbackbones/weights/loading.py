@@ -8,7 +8,7 @@ from typing import Dict, Iterable, List, Mapping, Optional, Tuple
 import torch
 from torch import Tensor, nn
 
-from .finding import Part, contents, find_parts, is_average
+from .finding import Part, common_path, contents, find_parts, is_average
 from .reading import CheckpointError
 from .report import COUNTER, Report, listing
 
@@ -122,10 +122,11 @@ def _choose(reports: List[Report], source: str) -> Report:
     """
     whole = sorted((report for report in reports if report.is_whole), key=lambda report: len(report.unexpected))
     if not whole:
-        return max(reports, key=lambda report: (len(report.taken), -len(report.unexpected)))
+        return max(reports, key=lambda report: (len(report.matched), -len(report.unexpected)))
     plain = [report for report in whole if not is_average(report.path)] or whole
     if not all(_same(report, plain[0]) for report in plain):
-        paths = [report.path.rstrip('.') for report in plain]
+        start = common_path([report.path for report in plain])
+        paths = sorted(report.path[len(start):].rstrip('.') or report.path for report in plain)
         raise CheckpointError(
             f'{source} holds {len(paths)} sets of weights that fit {type(plain[0].module).__name__}: {listing(paths)}. '
             f"Choose one: FILE::{paths[-1]} in place of FILE, or in an init_cfg prefix='{paths[-1]}'")
@@ -146,7 +147,7 @@ def _find(module: nn.Module, checkpoint: Mapping, source: str, prefix: Optional[
             parts[part.path] = part
         except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
             reason = reason or error  # names that the module's own translation does not understand
-    if not any(report.taken for report in reports):
+    if not any(report.matched for report in reports):
         why = f'; read as its authors name them: {reason}' if reason else ''
         raise CheckpointError(f'{source}: no key matches {kind}. {contents(checkpoint)}; expected '
                               f'{listing(module.state_dict())}{why}')
@@ -187,7 +188,7 @@ def load_part(module: nn.Module,
         report, part = _find(module, checkpoint, source, prefix, optional)
         if not partly and not (report.is_whole and (extras or not report.unexpected)):
             # another network, or the weights are packed in a way that was not found
-            said = [contents(checkpoint)] if 2 * len(report.taken) < len(report.wanted) else []
+            said = [contents(checkpoint)] if 2 * len(report.matched) < len(report.wanted) else []
             raise CheckpointError('. '.join([
                 f'{source} does not fit {type(module).__name__}: {report.summary()}', *said, *([remedy] if remedy else [])
             ]))
@@ -230,7 +231,7 @@ def load_strictly(module: nn.Module,
     # the names are the module's present ones: nothing in it need translate older ones
     report = _load(module, Part('', given, module.state_dict()._metadata), optional, adapt=False)
     try:
-        if not report.taken:
+        if not report.matched:
             raise CheckpointError(f'{source}: no key matches {kind}. It has {listing(state_dict) or "nothing"}; '
                                   f'expected {listing(kept.values)}')
         if not report.is_whole or report.unexpected:

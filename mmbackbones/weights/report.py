@@ -48,16 +48,21 @@ class Report:
     errors: List[str] = field(default_factory=list)
 
     @property
+    def matched(self) -> List[str]:
+        """Names of what was taken, without the counters, which modules make up where they are missing."""
+        return [key for key in self.taken if not key.endswith(COUNTER)]
+
+    @property
     def is_whole(self) -> bool:
         """Whether the file has all that the module wants."""
-        return bool(self.taken) and not (self.missing or self.reshaped or self.errors)
+        return bool(self.matched) and not (self.missing or self.reshaped or self.errors)
 
     @property
     def empty_backbones(self) -> List[str]:
         """Names of backbones that got nothing at all."""
         return [
             name for name in backbones_of(self.module) if any(key.startswith(f'{name}.') for key in self.wanted)
-            and not any(key.startswith(f'{name}.') for key in self.taken)
+            and not any(key.startswith(f'{name}.') for key in self.matched)
         ]
 
     def summary(self, unused: str = 'not expected') -> str:
