@@ -80,7 +80,7 @@ def test_weights_of_the_library_give_the_maps_of_the_library(name, tmp_path, log
     ours.init_weights()
     said = f'; not in it, so as initialised: {ADDED[name]}' if name in ADDED else ''
     total = len([key for key in ours.state_dict() if not key.endswith('num_batches_tracked')])
-    added = len([key for key in ours.state_dict() if key.startswith(ADDED.get(name, '-'))])
+    added = len([key for key in ours.state_dict() if key.startswith(tuple(ADDED.get(name, '-').split(', ')))])
     assert log == [f'{type(ours).__name__}: loaded {path}: {total - added} of {total}{said}']
     maps = []
     for part in BACKBONES[name].maps:  # cloned: what follows may be in place

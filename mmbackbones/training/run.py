@@ -70,8 +70,8 @@ def train(argv: Optional[List[str]] = None) -> None:
     parser.add_argument(
         '--backbone-weights',
         metavar='FILE',
-        help="pretrained weights of the backbone, or 'none' for random ones and nothing frozen; FILE::PREFIX names one of "
-        'several sets in a file')
+        help="pretrained weights of the backbone (FILE::PREFIX: one of several sets in a file), or 'none' for random "
+        'ones and nothing frozen')
     parser.add_argument(
         '--partial-weights',
         action='store_true',

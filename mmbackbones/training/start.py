@@ -57,7 +57,8 @@ def _is_pretrained(node: Any) -> bool:
     kind = node.get('type')
     if kind is None:  # MMDetection's Pyramid Vision Transformers leave it out
         return 'checkpoint' in node
-    return kind is PretrainedInit or isinstance(kind, str) and kind.rpartition('.')[2] in ('Pretrained', 'PretrainedInit')
+    return kind is PretrainedInit or isinstance(kind,
+                                                str) and kind.rpartition('.')[2] in ('Pretrained', 'PretrainedInit')
 
 
 def check_named_weights(cfg: Config) -> None:
@@ -76,8 +77,8 @@ def check_named_weights(cfg: Config) -> None:
         what, key, owner = dotted(('model', *path)), path[-1] if path else None, get(model, path[:-1])
         if _is_pretrained(node):
             node['type'] = 'Pretrained'
-            holder = next((each for each in (get(model, path[:-depth]) for depth in (1, 2))
-                           if isinstance(each, dict) and 'type' in each), {})
+            holder = next((each for each in (get(model, path[:-depth])
+                                             for depth in (1, 2)) if isinstance(each, dict) and 'type' in each), {})
             ours = str(holder.get('type')).startswith('mmbackbones.')
             if not ours or not node.get('checkpoint'):  # ours know names of published weights, too
                 _check_named(f'{what}.checkpoint', node.get('checkpoint'))
@@ -182,27 +183,30 @@ def check_resumable(checkpoint: Mapping, path: str) -> None:
     }  # yapf: disable
     broken = [part for part, is_wrong in wrong.items() if is_wrong]
     if broken:
-        raise CheckpointError(f'checkpoint {path} is no training checkpoint of MMEngine, or broken: its '
-                              f'{", ".join(broken)} {"is" if len(broken) == 1 else "are"} not what training saves. Take '
-                              f'an earlier checkpoint, or start from its weights: --cfg-options load_from={path}')
+        raise CheckpointError(
+            f'checkpoint {path} is no training checkpoint of MMEngine, or broken: its '
+            f'{", ".join(broken)} {"is" if len(broken) == 1 else "are"} not what training saves. Take '
+            f'an earlier checkpoint, or start from its weights: --cfg-options load_from={path}')
 
 
-def load_whole(cfg: Config, source: str, partial: bool = False, remedy: str = '') -> None:
+def load_whole(cfg: Config, source: str, **options) -> None:
     """Let the runner load the weights of the whole model, strictly.
 
     Args:
         cfg: its ``load_from`` and a hook are set.
         source: file or address, or ``FILE::PREFIX`` for weights inside a file.
-        partial, remedy: see :class:`StartingWeightsHook`.
+        options: ``partial``, ``resize`` and ``remedy`` of :class:`StartingWeightsHook`.
 
     Raises:
         CheckpointError: there is no such file.
     """
     _check_named('checkpoint', source)
     cfg.load_from, prefix = split_source(source)
-    hook = dict(
-        type='mmbackbones.StartingWeightsHook', source=cfg.load_from, prefix=prefix, partial=partial, remedy=remedy)
-    others = [each for each in cfg.get('custom_hooks') or [] if each['type'] != hook['type']]
+    hook = dict(type='mmbackbones.StartingWeightsHook', source=cfg.load_from, prefix=prefix, **options)
+    # that of an earlier run stands in the config that it has left in its work directory
+    others = [
+        each for each in cfg.get('custom_hooks') or [] if not isinstance(each, dict) or each.get('type') != hook['type']
+    ]
     cfg.custom_hooks = [*others, hook]
 
 
@@ -248,7 +252,7 @@ def choose_start(cfg: Config, resume: Optional[str], partial: bool = False) -> N
     if resume:
         cfg.resume = False
     if cfg.get('load_from'):
-        load_whole(cfg, cfg.load_from, partial, '' if partial else PARTIAL)
+        load_whole(cfg, cfg.load_from, partial=partial, resize=True, remedy='' if partial else PARTIAL)
 
 
 def warn_of_random_backbone(cfg: Config) -> None:
@@ -290,6 +294,6 @@ def check_initial_weights(runner: Runner, partial: bool = False) -> None:
     check_own_loaders(model, partial)
     teacher, source = getattr(model, 'teacher_model', None), runner.cfg.model.get('teacher_ckpt')
     if teacher is not None and source:
-        report = load_part(teacher, read_checkpoint(source), f'model.teacher_ckpt: checkpoint {source}',
-                           partly=partial, extras=True)
+        report = load_part(
+            teacher, read_checkpoint(source), f'model.teacher_ckpt: checkpoint {source}', partly=partial, extras=True)
         print_log(f'Teacher from {source}: {report.summary("not used")}', logger='current')

@@ -90,7 +90,7 @@ class StrictPretrainedInit(PretrainedInit):
         self.partial = partial
 
     def __call__(self, module: nn.Module) -> None:
-        if hasattr(module, 'adapt_weights'):  # our backbones know more names
+        if hasattr(module, 'to_own_names'):  # our backbones know more names
             module.load_pretrained(self.checkpoint, self.prefix, self.partial)
         else:
             load_pretrained(module, self.checkpoint, self.prefix, self.partial)
@@ -129,18 +129,20 @@ def check_own_loaders(model: nn.Module, partly: bool = False) -> None:
     """
     for name, module in model.named_modules():
         config = pretrained_of(module)
-        if config and config.get('checkpoint') and not hasattr(module, 'adapt_weights') and _overrides(module):
+        if config and config.get('checkpoint') and not hasattr(module, 'to_own_names') and _overrides(module):
             _try_own_loader(module, config, name, partly or config.get('partial', False))
 
 
 def _overrides(module: nn.Module) -> bool:
-    return any('init_weights' in vars(base) for base in type(module).__mro__ if not base.__module__.startswith('mmengine.'))
+    return any('init_weights' in vars(base) for base in type(module).__mro__
+               if not base.__module__.startswith('mmengine.'))
 
 
 def _try_own_loader(module: nn.Module, config: dict, name: str, partly: bool) -> None:
     source, kind = f'checkpoint {config["checkpoint"]}', f'{type(module).__name__} ({name})'
     hint = 'It takes the names of its own project' + (
-        '; those of the authors, where the backbone has convert_weights=True' if hasattr(module, 'convert_weights') else '')
+        '; those of the authors, where the backbone has convert_weights=True'
+        if hasattr(module, 'convert_weights') else '')
     trial = copy.deepcopy(module)
     state = {key: value for key, value in trial.state_dict().items() if value.is_floating_point()}
     for value in state.values():
