@@ -68,16 +68,25 @@ CONTAINERS = {
     'twins': (dict(student=below('module.backbone.', ONE), teacher=below('backbone.', ONE)), 1),
 }
 
+# of these the log says that they were passed over
+AVERAGES = {
+    'weights beside their average': 'state_dict_ema.',
+    'another name of the average': 'model_ema.module.',
+    'contrastive learning': 'model.encoder_k.'
+}
+
 
 @pytest.mark.parametrize('case', CONTAINERS)
-def test_weights_are_found_whatever_they_are_packed_in(case, tmp_path):
+def test_weights_are_found_whatever_they_are_packed_in(case, tmp_path, monkeypatch):
     content, factor = CONTAINERS[case]
     torch.save(content, tmp_path / 'file.pth')
-    backbone, expected = build(**SWIN), build(**SWIN)
+    backbone, expected, said = build(**SWIN), build(**SWIN), []
+    monkeypatch.setattr('mmbackbones.models._base.print_log', lambda line, **_: said.append(line))
     backbone.load_pretrained(str(tmp_path / 'file.pth'))
     torch.save(swin_weights(factor), tmp_path / 'expected.pth')
     expected.load_pretrained(str(tmp_path / 'expected.pth'))
     assert all(torch.equal(value, expected.state_dict()[key]) for key, value in backbone.state_dict().items())
+    assert f'not from the average in {AVERAGES[case]}' in said[0] if case in AVERAGES else 'average' not in said[0]
 
 
 def test_of_a_student_and_a_teacher_one_must_be_named(tmp_path):
@@ -354,6 +363,12 @@ NAMED = {
     'pretrained=True in ours': ({
         'model.backbone': dict(TIMM, pretrained=True)
     }, 'write pretrained=NAME, of weights'),
+    'pretrained missing': ({
+        'model.backbone.pretrained': 'none.pth'
+    }, 'pretrained: none.pth: no such file'),
+    'file of ours missing': ({
+        'model.backbone': dict(TIMM, init_cfg=dict(type='Pretrained', checkpoint='no/b.pth'))
+    }, 'no/b.pth: no such file'),
     'pretrained empty': ({
         'model.backbone.pretrained': ''
     }, "pretrained='' names no weights"),
@@ -379,6 +394,8 @@ def test_what_may_stand_in_a_config_stays():
     cfg.model.neck.init_cfg = dict(type='Pretrained', checkpoint='torchvision://resnet50')
     cfg.model.other = dict(type='mmpretrain.TIMMBackbone', model_name='resnet18', pretrained=True)
     cfg.model.named = dict(TIMM, pretrained='a1_in1k')
+    cfg.model.published = dict(
+        type='mmbackbones.TorchvisionBackbone', init_cfg=dict(type='Pretrained', checkpoint='IMAGENET1K_V1'))
     before = cfg.pretty_text
     check_named_weights(cfg)
     assert cfg.pretty_text == before

@@ -80,16 +80,19 @@ def check_named_weights(cfg: Config) -> None:
             holder = next((each for each in (get(model, path[:-depth])
                                              for depth in (1, 2)) if isinstance(each, dict) and 'type' in each), {})
             ours = str(holder.get('type')).startswith('mmbackbones.')
-            if not ours or not node.get('checkpoint'):  # ours know names of published weights, too
+            # ours know names of published weights, too
+            if not ours or not str(node.get('checkpoint')).isidentifier() or node.get('checkpoint') is None:
                 _check_named(f'{what}.checkpoint', node.get('checkpoint'))
         elif key == 'teacher_ckpt' and node is not None:
             _check_named(what, node)
         elif key == 'pretrained' and node is not None and 'type' in owner and not _takes_flag(cfg, owner):
+            ours = str(owner['type']).startswith('mmbackbones.')
             if not isinstance(node, str) or not node:
                 write = ('write pretrained=NAME, of weights that `mmbackbones info` lists, or pretrained=FILE'
-                         if str(owner['type']).startswith('mmbackbones.') else
-                         "write, in its place, init_cfg=dict(type='Pretrained', checkpoint=FILE)")
+                         if ours else "write, in its place, init_cfg=dict(type='Pretrained', checkpoint=FILE)")
                 raise CheckpointError(f'{what}={node!r} names no weights: {write}')
+            if not ours:
+                _check_named(what, node)
 
 
 def _takes_flag(cfg: Config, part: dict) -> bool:

@@ -25,21 +25,20 @@ def _offer(module: nn.Module, weights: Dict[str, Tensor], metadata: Mapping, pre
         prefix: of the module in the whole model.
         report: what became of the weights; changed in place.
     """
+    buffers = {name: each for name, each in module._buffers.items() if name not in module._non_persistent_buffers_set}
+    own = {prefix + name: each for name, each in {**module._parameters, **buffers}.items() if each is not None}
+    for key in own.keys() & weights.keys():
+        if own[key].is_floating_point() and not weights[key].is_floating_point():  # quantised, for example
+            report.reshaped[key] = tuple(f'{tuple(each.shape)} of {each.dtype}'
+                                         for each in (weights.pop(key), own[key]))
     module._load_from_state_dict(weights, prefix, metadata.get(prefix[:-1], {}), True, report.missing,
                                  report.unexpected, report.errors)
-    buffers = {name: each for name, each in module._buffers.items() if name not in module._non_persistent_buffers_set}
-    for name, tensor in {**module._parameters, **buffers}.items():
-        key = prefix + name
-        if tensor is None or key not in weights:
-            continue
-        given = weights[key]
-        if tensor.is_floating_point() and not given.is_floating_point():  # quantised, for example
-            report.reshaped[key] = f'{tuple(given.shape)} of {given.dtype}', f'{tuple(tensor.shape)} of {tensor.dtype}'
+    for key in own.keys() & weights.keys():
         # PyTorch before 0.4 saved numbers with one dimension
-        elif given.shape == tensor.shape or (tensor.dim() == 0 and given.shape == (1, )):
-            report.taken[key] = given
+        if weights[key].shape == own[key].shape or own[key].dim() == 0 and weights[key].shape == (1, ):
+            report.taken[key] = weights[key]
         else:
-            report.reshaped[key] = str(tuple(given.shape)), str(tuple(tensor.shape))
+            report.reshaped[key] = tuple(str(tuple(each.shape)) for each in (weights[key], own[key]))
     for name, child in module._modules.items():
         if child is not None:
             start = f'{prefix}{name}.'
@@ -82,7 +81,8 @@ def _load(module: nn.Module, part: Part, optional: Iterable[str], adapt: bool = 
         if any(key.startswith(prefix) for key in report.missing) and not any(key.startswith(prefix) for key in offered)
     ]
     report.missing = [
-        key for key in report.missing if not key.endswith(COUNTER) and not key.startswith(tuple(report.fresh) or '\0')
+        key for key in report.missing
+        if key not in report.reshaped and not key.endswith(COUNTER) and not key.startswith(tuple(report.fresh) or '\0')
     ]
     return report
 
@@ -140,6 +140,7 @@ def _choose(reports: List[Report], source: str) -> Report:
         raise CheckpointError(
             f'{source} holds {len(paths)} sets of weights that fit {type(plain[0].module).__name__}: {listing(paths)}. '
             f"Choose one: FILE::{paths[-1]} in place of FILE, or in an init_cfg prefix='{paths[-1]}'")
+    plain[0].beside = [report.path for report in whole if report not in plain and not _same(report, plain[0])]
     return plain[0]
 
 

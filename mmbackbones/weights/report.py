@@ -23,7 +23,7 @@ def listing(keys: Iterable[str], count: int = SHOWN_KEYS) -> str:
     return ', '.join(map(shown, keys[:count])) + more
 
 
-@dataclass
+@dataclass(eq=False)
 class Report:
     """What a module took of the weights that it was offered.
 
@@ -37,6 +37,7 @@ class Report:
         reshaped: name -> shape in the file and in the module, and what kind of numbers where it is that.
         unexpected: names in the file that the module lacks.
         resized: names of tables that were interpolated.
+        beside: paths of averages that would fit as well.
         errors: what else went wrong.
     """
     module: nn.Module
@@ -48,6 +49,7 @@ class Report:
     reshaped: Dict[str, Tuple[str, str]] = field(default_factory=dict)
     unexpected: List[str] = field(default_factory=list)
     resized: List[str] = field(default_factory=list)
+    beside: List[str] = field(default_factory=list)
     errors: List[str] = field(default_factory=list)
 
     @property
@@ -98,4 +100,6 @@ class Report:
         ends = [f'{len(self.unexpected)} {unused}: {listing(self.unexpected, count)}'] if self.unexpected else []
         ends += [f'{len(self.resized)} interpolated: {listing(self.resized, count)}'] if self.resized else []
         ends += [f'not in it, so as initialised: {listing(self.fresh)}'] if self.fresh else []
+        ends += [f'taken from {shown(self.path)}, not from the average in {listing(self.beside)}'
+                 ] if self.beside else []
         return '; '.join([', '.join(phrases), *ends, *map(shown, self.errors)])
