@@ -321,7 +321,10 @@ def build_parser() -> argparse.ArgumentParser:
         help="check a checkpoint of the authors against a backbone and write it with our names",
         epilog='example: mmbackbones convert odconv4x_r50 odconv4x_resnet50.pth.tar odconv4x_r50.pth')
     command.add_argument('name', metavar='NAME', help='as in `mmbackbones list`')
-    command.add_argument('checkpoint', metavar='CHECKPOINT', help='file to read')
+    command.add_argument(
+        'checkpoint',
+        metavar='CHECKPOINT',
+        help='file to read; FILE::PREFIX names one of several sets of weights in it')
     command.add_argument('output', metavar='OUTPUT', help='file to write')
     command.add_argument('--force', action='store_true', help='overwrite OUTPUT')
     command.set_defaults(run=convert_weights)

@@ -20,7 +20,7 @@ from .follow import build, model_class, parameters_of
 from .library_row import find_row
 from .model_parts import find_root
 from .pixels import swap_statistics
-from .plan import Change, Plan, SwapError, get, nodes
+from .plan import Change, Plan, SwapError, dotted, get, nodes
 from .recipes import CLASSIFIERS, RECIPES, Recipe, find_recipe
 
 __all__ = ['Change', 'SwapError', 'default_output', 'load_config', 'swap_backbone', 'swap_file']
@@ -307,7 +307,7 @@ def _swap_recipe(plan: Plan, row: Backbone, old: dict) -> None:
         if not classifier and step.get('type') == 'LinearLR' and not step.get('by_epoch', True) \
                 and step.get('end', 0) < recipe.warmup:
             plan.set(('param_scheduler', index, 'end'), recipe.warmup, f'a longer warm-up, as in {recipe.source}')
-    if recipe.pretrained and not classifier and plan.root == ('model', ):
+    if recipe.pretrained and not classifier:
         plan.set(('pretrained_backbone', ),
                  dict(recipe.pretrained),
                  'two images a GPU are too few for batch statistics; only where --backbone-weights gives weights',
@@ -412,12 +412,13 @@ def _change_model(plan: Plan, row: Backbone) -> None:
         _swap_maps(plan, fit, network)
     _drop_what_is_for_the_old_backbone(plan, network)
     freezing = {key: old[key] for key, off in (('frozen_stages', -1), ('norm_eval', False)) if old.get(key, off) != off}
-    if freezing and network.has_batch_norm and plan.root == ('model', ) and not classifier:
+    if freezing and network.has_batch_norm and not classifier:
         plan.set(('pretrained_backbone', ), freezing, 'frozen only where --backbone-weights gives weights')
     published = f'; `mmbackbones info {row.name}` names those that are published' \
         if row.implementation in ('timm', 'torchvision') else ''
     plan.keep(
-        'model.backbone', 'starts from random weights without --backbone-weights FILE or, in the backbone, init_cfg'
+        dotted((*plan.root, 'backbone')),
+        'starts from random weights without --backbone-weights FILE or, in the backbone, init_cfg'
         f'{" or pretrained" if published else ""}{published}')
     swap_statistics(plan, row)
     after = check_fit(plan.cfg)

@@ -157,7 +157,7 @@ def test_checkpoints_that_cannot_be_used(shapes, tiny_config, tmp_path):
         ([common[0], str(code), *common[1:]], training.test, 'refused'),
         ([*common, '--resume', str(code)], training.train, 'refused'),
         ([common[0], str(stranger), *common[1:]], training.test, 'other.weight'),
-        ([*common, '--resume', str(stranger)], training.train, 'other.weight'),
+        ([*common, '--resume', str(stranger)], training.train, 'weights alone'),
         ([*common, '--cfg-options', f'load_from={stranger}'], training.train, 'other.weight'),
         ([*common, '--resume', str(tmp_path / 'none.pth')], training.train, 'no such file'),
         ([*common, '--backbone-weights', str(tmp_path / 'none.pth')], training.train, 'no such file'),

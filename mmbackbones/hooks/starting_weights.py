@@ -24,6 +24,7 @@ class StartingWeightsHook(Hook):
         source: the checkpoint, for messages.
         prefix: only look below it in the file. Defaults to None: wherever weights are that fit.
         partial: load what fits and leave the rest as initialised.
+        resize: tables of another image or window size may be interpolated, as in fine-tuning.
         remedy: what to do about weights that do not fit, for the message.
 
     Raises:
@@ -32,8 +33,14 @@ class StartingWeightsHook(Hook):
     # hooks that copy the weights, such as EMA's, must find them translated
     priority = 'VERY_HIGH'
 
-    def __init__(self, source: str, prefix: Optional[str] = None, partial: bool = False, remedy: str = ''):
-        self.source, self.prefix, self.partial, self.remedy = source, prefix, partial, remedy
+    def __init__(self,
+                 source: str,
+                 prefix: Optional[str] = None,
+                 partial: bool = False,
+                 resize: bool = False,
+                 remedy: str = ''):
+        self.source, self.prefix = source, prefix
+        self.partial, self.resize, self.remedy = partial, resize, remedy
 
     def find(self, runner, checkpoint: dict) -> Report:
         """What of a checkpoint the model takes; nothing is loaded.
@@ -48,6 +55,7 @@ class StartingWeightsHook(Hook):
             source,
             self.prefix,
             self.partial,
+            resize=self.resize,
             remedy=self.remedy,
             dry=True)
 

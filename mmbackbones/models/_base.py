@@ -206,19 +206,21 @@ class BaseBackbone(BaseModule, metaclass=ABCMeta):
         """
         if self.is_init:
             return
-        config = self.init_cfg
-        if config is None:  # the constructor has done it
-            self.is_init = True
-            return
-        if not (isinstance(config, dict) and config.get('type') == 'Pretrained'):
+        configs = self.init_cfg if isinstance(self.init_cfg, (list, tuple)) else [self.init_cfg]
+        pretrained = [each for each in configs if isinstance(each, dict) and each.get('type') == 'Pretrained']
+        others = [each for each in configs if each and each not in pretrained]
+        for config in pretrained:
+            unknown = set(config) - {'type', 'checkpoint', 'prefix', 'partial'}
+            if unknown:
+                raise ValueError(
+                    f'{type(self).__name__}: init_cfg has unknown keys {sorted(unknown)}; a Pretrained one has '
+                    "'checkpoint' and, optionally, 'prefix' and 'partial'")
+        if others:
+            self.init_cfg, whole = others, self.init_cfg
             super().init_weights()
-            return
-        unknown = set(config) - {'type', 'checkpoint', 'prefix', 'partial'}
-        if unknown:
-            raise ValueError(
-                f'{type(self).__name__}: init_cfg has unknown keys {sorted(unknown)}; a Pretrained one has '
-                "'checkpoint' and, optionally, 'prefix' and 'partial'")
-        self.load_pretrained(config['checkpoint'], config.get('prefix'), config.get('partial', False))
+            self.init_cfg = whole
+        for config in pretrained:
+            self.load_pretrained(config['checkpoint'], config.get('prefix'), config.get('partial', False))
         self.is_init = True
 
     def load_pretrained(self, source: str, prefix: Optional[str] = None, partial: bool = False) -> None:
@@ -248,18 +250,8 @@ class BaseBackbone(BaseModule, metaclass=ABCMeta):
         """What a checkpoint file or address holds, see :func:`mmbackbones.weights.read_checkpoint`."""
         return read_checkpoint(source)
 
-    def adapt_weights(self, state_dict: Dict[str, Tensor]) -> Dict[str, Tensor]:
-        """Weights with anybody's names -> with ours, in this backbone's shapes, without what it leaves out.
-
-        Args:
-            state_dict: name -> tensor; names of ours stay.
-        """
-        weights = self.resize_tables(self.to_own_names(state_dict))
-        own, omitted = self.state_dict().keys(), self.omitted_prefixes or '\0'
-        return {key: value for key, value in weights.items() if key in own or not key.startswith(omitted)}
-
     def to_own_names(self, state_dict: Dict[str, Tensor]) -> Dict[str, Tensor]:
-        """Weights with anybody's names -> with ours: ``convert_state_dict``, unless it takes more than names."""
+        """Weights with anybody's names -> with ours, which stay. By default :attr:`convert_state_dict`."""
         return type(self).convert_state_dict(state_dict)
 
     def resize_tables(self, state_dict: Dict[str, Tensor]) -> Dict[str, Tensor]:

@@ -376,7 +376,8 @@ class TimmBackbone(BaseBackbone):
     def to_own_names(self, state_dict: Dict[str, Tensor]) -> Dict[str, Tensor]:
         """From timm's names, or its authors', where those are more than ours, to ours."""
         own = self.state_dict().keys() & state_dict.keys()
-        return state_dict if len(own) > len(self.timm_keys.keys() & state_dict.keys()) else self.convert_timm(state_dict)
+        return state_dict if len(own) > len(self.timm_keys.keys()
+                                            & state_dict.keys()) else self.convert_timm(state_dict)
 
     def convert_timm(self, state_dict: Dict[str, Tensor]) -> Dict[str, Tensor]:
         """From the names of timm's whole network, or of its authors where timm can read them, to ours.

@@ -64,8 +64,8 @@ def run_training(argv: Optional[List[str]], situation: Situation) -> None:
     parser.add_argument(
         '--backbone-weights',
         metavar='FILE',
-        help="pretrained weights of the backbone, or 'none' for random ones and nothing frozen; FILE::PREFIX names one of "
-        'several sets in a file')
+        help="pretrained weights of the backbone (FILE::PREFIX: one of several sets in a file), or 'none' for random "
+        'ones and nothing frozen')
     parser.add_argument(
         '--partial-weights',
         action='store_true',
@@ -87,7 +87,7 @@ def run_training(argv: Optional[List[str]], situation: Situation) -> None:
         if cfg.get('load_from'):
             check_fit(runner, cfg.load_from)
         if not cfg.get('resume'):
-            check_initial_weights(runner)
+            check_initial_weights(runner, args.partial_weights)
         runner.train()
         leave_group()
 

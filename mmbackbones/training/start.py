@@ -51,9 +51,14 @@ def _check_named(what: str, source: Any) -> None:
 
 
 def _is_pretrained(node: Any) -> bool:
-    """Whether a value in a config is an ``init_cfg`` that loads weights, whichever way its type is written."""
-    kind = node.get('type') if isinstance(node, dict) else None
-    return kind is PretrainedInit or isinstance(kind, str) and kind.rpartition('.')[2] in ('Pretrained', 'PretrainedInit')
+    """Whether a value in a config is an ``init_cfg`` that loads weights, whichever way its type is written, or not."""
+    if not isinstance(node, dict):
+        return False
+    kind = node.get('type')
+    if kind is None:  # MMDetection's Pyramid Vision Transformers leave it out
+        return 'checkpoint' in node
+    return kind is PretrainedInit or isinstance(kind,
+                                                str) and kind.rpartition('.')[2] in ('Pretrained', 'PretrainedInit')
 
 
 def check_named_weights(cfg: Config) -> None:
@@ -72,19 +77,22 @@ def check_named_weights(cfg: Config) -> None:
         what, key, owner = dotted(('model', *path)), path[-1] if path else None, get(model, path[:-1])
         if _is_pretrained(node):
             node['type'] = 'Pretrained'
-            holder = next((each for each in (get(model, path[:-depth]) for depth in (1, 2))
-                           if isinstance(each, dict) and 'type' in each), {})
+            holder = next((each for each in (get(model, path[:-depth])
+                                             for depth in (1, 2)) if isinstance(each, dict) and 'type' in each), {})
             ours = str(holder.get('type')).startswith('mmbackbones.')
-            if not ours or not node.get('checkpoint'):  # ours know names of published weights, too
+            # ours know names of published weights, too
+            if not ours or not str(node.get('checkpoint')).isidentifier() or node.get('checkpoint') is None:
                 _check_named(f'{what}.checkpoint', node.get('checkpoint'))
         elif key == 'teacher_ckpt' and node is not None:
             _check_named(what, node)
         elif key == 'pretrained' and node is not None and 'type' in owner and not _takes_flag(cfg, owner):
+            ours = str(owner['type']).startswith('mmbackbones.')
             if not isinstance(node, str) or not node:
                 write = ('write pretrained=NAME, of weights that `mmbackbones info` lists, or pretrained=FILE'
-                         if str(owner['type']).startswith('mmbackbones.') else
-                         "write, in its place, init_cfg=dict(type='Pretrained', checkpoint=FILE)")
+                         if ours else "write, in its place, init_cfg=dict(type='Pretrained', checkpoint=FILE)")
                 raise CheckpointError(f'{what}={node!r} names no weights: {write}')
+            if not ours:
+                _check_named(what, node)
 
 
 def _takes_flag(cfg: Config, part: dict) -> bool:
@@ -114,13 +122,19 @@ def set_backbone_weights(cfg: Config, weights: str) -> None:
             random weights with nothing frozen.
 
     Raises:
-        InputError: if the model has no backbone.
+        InputError: the model has no backbone, or something else in the config loads weights over these.
         CheckpointError: there is no such file.
     """
     root = find_root(cfg)
     if root is None:
         raise InputError(f'--backbone-weights: the model of {cfg.filename} has no backbone, or several.')
-    backbone = get(cfg._cfg_dict, root).backbone
+    later = [(*root[:depth], 'init_cfg') for depth in range(1, len(root) + 1)]
+    later = [dotted(path) for path in later if _is_pretrained(get(cfg._cfg_dict, path))]
+    later += ['load_from'] if cfg.get('load_from') and not cfg.get('resume') else []
+    if later:
+        raise InputError(f'--backbone-weights: {later[0]} of the config loads weights of the whole model over these. '
+                         f'Leave the option out, or set --cfg-options {later[0]}=None.')
+    backbone = get(cfg._cfg_dict, root)['backbone']
     if weights == 'none':
         backbone.pop('pretrained', None)
         backbone.init_cfg = None
@@ -172,27 +186,30 @@ def check_resumable(checkpoint: Mapping, path: str) -> None:
     }  # yapf: disable
     broken = [part for part, is_wrong in wrong.items() if is_wrong]
     if broken:
-        raise CheckpointError(f'checkpoint {path} is no training checkpoint of MMEngine, or broken: its '
-                              f'{", ".join(broken)} {"is" if len(broken) == 1 else "are"} not what training saves. Take '
-                              f'an earlier checkpoint, or start from its weights: --cfg-options load_from={path}')
+        raise CheckpointError(
+            f'checkpoint {path} is no training checkpoint of MMEngine, or broken: its '
+            f'{", ".join(broken)} {"is" if len(broken) == 1 else "are"} not what training saves. Take '
+            f'an earlier checkpoint, or start from its weights: --cfg-options load_from={path}')
 
 
-def load_whole(cfg: Config, source: str, partial: bool = False, remedy: str = '') -> None:
+def load_whole(cfg: Config, source: str, **options) -> None:
     """Let the runner load the weights of the whole model, strictly.
 
     Args:
         cfg: its ``load_from`` and a hook are set.
         source: file or address, or ``FILE::PREFIX`` for weights inside a file.
-        partial, remedy: see :class:`StartingWeightsHook`.
+        options: ``partial``, ``resize`` and ``remedy`` of :class:`StartingWeightsHook`.
 
     Raises:
         CheckpointError: there is no such file.
     """
     _check_named('checkpoint', source)
     cfg.load_from, prefix = split_source(source)
-    hook = dict(
-        type='mmbackbones.StartingWeightsHook', source=cfg.load_from, prefix=prefix, partial=partial, remedy=remedy)
-    others = [each for each in cfg.get('custom_hooks') or [] if each['type'] != hook['type']]
+    hook = dict(type='mmbackbones.StartingWeightsHook', source=cfg.load_from, prefix=prefix, **options)
+    # that of an earlier run stands in the config that it has left in its work directory
+    others = [
+        each for each in cfg.get('custom_hooks') or [] if not isinstance(each, dict) or each.get('type') != hook['type']
+    ]
     cfg.custom_hooks = [*others, hook]
 
 
@@ -244,7 +261,7 @@ def choose_start(cfg: Config, resume: Optional[str], partial: bool = False) -> N
     if resume:
         cfg.resume = False
     if cfg.get('load_from'):
-        load_whole(cfg, cfg.load_from, partial, '' if partial else PARTIAL)
+        load_whole(cfg, cfg.load_from, partial=partial, resize=True, remedy='' if partial else PARTIAL)
 
 
 def warn_of_random_backbone(cfg: Config) -> None:
@@ -272,15 +289,20 @@ def check_fit(runner: Runner, path: str) -> None:
     hook.find(runner, read_checkpoint(path))
 
 
-def check_initial_weights(runner: Runner) -> None:
+def check_initial_weights(runner: Runner, partial: bool = False) -> None:
     """Look at the weights of modules that load them in ways of their own and would not say what they did not find.
+
+    Args:
+        runner: its model is not initialised yet.
+        partial: they may load what fits.
 
     Raises:
         CheckpointError: it counts what was found.
     """
     model = inner_model(runner.model)
-    check_own_loaders(model)
+    check_own_loaders(model, partial)
     teacher, source = getattr(model, 'teacher_model', None), runner.cfg.model.get('teacher_ckpt')
     if teacher is not None and source:
-        report = load_part(teacher, read_checkpoint(source), f'model.teacher_ckpt: checkpoint {source}', extras=True)
+        report = load_part(
+            teacher, read_checkpoint(source), f'model.teacher_ckpt: checkpoint {source}', partly=partial, extras=True)
         print_log(f'Teacher from {source}: {report.summary("not used")}', logger='current')

@@ -4,6 +4,7 @@ Everybody who trains packs them in another way: ``state_dict``, ``model``, ``mod
 names that begin with ``module.``, ``backbone.``, ``encoder.``. No list of these would be complete, so there is none:
 keys of containers and parts of names make one path, and whatever lies below some path is tried.
 """
+import itertools
 import os
 import re
 from collections import Counter
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from .reading import CheckpointError
 
-__all__ = ['Part', 'contents', 'extract_state_dict', 'find_parts', 'is_average', 'split_source']
+__all__ = ['Part', 'common_path', 'contents', 'extract_state_dict', 'find_parts', 'is_average', 'shown', 'split_source']
 
 # What torch.compile and checkpointed blocks of FSDP put into the middle of names.
 WRAPPERS = re.compile(r'\b(_orig_mod|_checkpoint_wrapped_module)\.')
@@ -21,9 +22,13 @@ WRAPPERS = re.compile(r'\b(_orig_mod|_checkpoint_wrapped_module)\.')
 AVERAGE = re.compile(r'(^|[._])(ema|momentum|encoder_k|k)([._]|$)')
 # deeper than that lie states of optimizers, not weights
 MAX_DEPTH = 6
+# and longer than that is no path to a network
+MAX_PARTS = 12
 # how many paths are tried: with the names that are looked for, and with as many tensors as are looked for
 MAX_NAMED, MAX_LARGE = 6, 10
 SHOWN_NAMES = 10
+# characters of a name in a message
+MAX_SHOWN = 120
 
 
 class Part(NamedTuple):
@@ -37,6 +42,12 @@ class Part(NamedTuple):
     path: str
     weights: Dict[str, Tensor]
     metadata: Dict[str, dict]
+
+
+def shown(text: str) -> str:
+    """A name from a file, as a message can hold it: one line, and not too long."""
+    text = text if text.isprintable() else repr(text)[1:-1]
+    return text if len(text) <= MAX_SHOWN else f'{text[:MAX_SHOWN]}...'
 
 
 def split_source(source: str) -> Tuple[str, Optional[str]]:
@@ -76,9 +87,9 @@ def _owner(path: str, containers: Iterable[str]) -> str:
 
 
 def _prefixes(name: str) -> Iterable[str]:
-    """``'a.b.weight'`` -> ``''``, ``'a.'``, ``'a.b.'``."""
+    """``'a.b.weight'`` -> ``''``, ``'a.'``, ``'a.b.'``, and so on, but not for ever in a name that is no name."""
     yield ''
-    for match in re.finditer(r'\.', name):
+    for match in itertools.islice(re.finditer(r'\.', name), MAX_PARTS):
         yield name[:match.end()]
 
 
@@ -111,10 +122,10 @@ def find_parts(checkpoint: Mapping, wanted: Iterable[str], prefix: Optional[str]
         prefix = prefix.strip('.') + '.'
         paths = [path for path in paths if f'.{prefix}' in f'.{path}']
         if not paths:
-            raise CheckpointError(f'Nothing in it lies below {prefix!r}. {contents(checkpoint)}')
+            raise CheckpointError(f'Nothing in it lies below {shown(prefix)!r}. {contents(checkpoint)}')
     by_name = sorted(paths, key=lambda path: (-named[path], len(path)))[:MAX_NAMED]
     # with names of another project, the weights are known by their number alone
-    large = [path for path in paths if sizes[path] >= len(wanted) / 8 or path in containers]
+    large = [path for path in paths if sizes[path] >= len(wanted) / 3 or path in containers]
     by_size = sorted(large, key=lambda path: (-sizes[path], len(path)))[:MAX_LARGE]
     parts = []
     for path in dict.fromkeys([*(path for path in by_name if named[path]), *by_size, *by_name[:1]]):
@@ -131,18 +142,18 @@ def contents(checkpoint: Mapping) -> str:
     tensors, containers = _flatten(checkpoint)
     names = list(tensors)
     if len(names) <= SHOWN_NAMES:
-        return f'It has {", ".join(name[len(_owner(name, containers)):] for name in names) or "nothing"}'
-    start = _common_path(names)
+        return f'It has {", ".join(shown(name[len(_owner(name, containers)):]) for name in names) or "nothing"}'
+    start = common_path(names)
     groups = Counter(start + name[len(start):].partition('.')[0] for name in names)
     said = []
     for group, count in groups.most_common(SHOWN_NAMES):
-        inside = _common_path([name for name in names if name == group or name.startswith(f'{group}.')])
-        said.append(f'{inside or group} ({count})')
+        inside = common_path([name for name in names if name == group or name.startswith(f'{group}.')])
+        said.append(f'{shown(inside or group)} ({count})')
     more = f' and {len(groups) - SHOWN_NAMES} more' if len(groups) > SHOWN_NAMES else ''
-    return f'It has {len(names)} tensors below these paths: {", ".join(said)}{more}; the first is {names[0]}'
+    return f'It has {len(names)} tensors below these paths: {", ".join(said)}{more}; the first is {shown(names[0])}'
 
 
-def _common_path(names: List[str]) -> str:
+def common_path(names: List[str]) -> str:
     """The longest path that all names begin with, with the point behind it; empty where there is none."""
     start = os.path.commonprefix(names)
     return start[:start.rfind('.') + 1]

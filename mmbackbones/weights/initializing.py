@@ -90,7 +90,7 @@ class StrictPretrainedInit(PretrainedInit):
         self.partial = partial
 
     def __call__(self, module: nn.Module) -> None:
-        if hasattr(module, 'adapt_weights'):  # our backbones know more names
+        if hasattr(module, 'to_own_names'):  # our backbones know more names
             module.load_pretrained(self.checkpoint, self.prefix, self.partial)
         else:
             load_pretrained(module, self.checkpoint, self.prefix, self.partial)
@@ -108,37 +108,41 @@ def pretrained_of(module: nn.Module) -> Optional[dict]:
     """The ``init_cfg`` by which a module loads weights; also where ``pretrained`` stands in its place."""
     config = getattr(module, 'init_cfg', None)
     for each in config if isinstance(config, (list, tuple)) else [config]:
-        if isinstance(each, dict) and each.get('type') in ('Pretrained', PretrainedInit):
+        # MMDetection's Pyramid Vision Transformers leave the type out
+        if isinstance(each, dict) and each.get('type', 'Pretrained') in ('Pretrained', PretrainedInit):
             return dict(each)
     pretrained = getattr(module, 'pretrained', None)
     return dict(type='Pretrained', checkpoint=pretrained) if isinstance(pretrained, str) else None
 
 
-def check_own_loaders(model: nn.Module) -> None:
+def check_own_loaders(model: nn.Module, partly: bool = False) -> None:
     """Try the weights of modules that load them in a way of their own, such as MMDetection's Swin Transformer.
 
     A copy of the module whose values are no numbers loads them: what still is none did not come from the file.
 
     Args:
         model: it is not changed.
+        partly: something from the file is enough.
 
     Raises:
         CheckpointError: the file does not fit; it counts what came from it.
     """
     for name, module in model.named_modules():
         config = pretrained_of(module)
-        if config and not hasattr(module, 'adapt_weights') and _overrides(module):
-            _try_own_loader(module, config, name)
+        if config and config.get('checkpoint') and not hasattr(module, 'to_own_names') and _overrides(module):
+            _try_own_loader(module, config, name, partly or config.get('partial', False))
 
 
 def _overrides(module: nn.Module) -> bool:
-    return any('init_weights' in vars(base) for base in type(module).__mro__ if not base.__module__.startswith('mmengine.'))
+    return any('init_weights' in vars(base) for base in type(module).__mro__
+               if not base.__module__.startswith('mmengine.'))
 
 
-def _try_own_loader(module: nn.Module, config: dict, name: str) -> None:
+def _try_own_loader(module: nn.Module, config: dict, name: str, partly: bool) -> None:
     source, kind = f'checkpoint {config["checkpoint"]}', f'{type(module).__name__} ({name})'
     hint = 'It takes the names of its own project' + (
-        '; those of the authors, where the backbone has convert_weights=True' if hasattr(module, 'convert_weights') else '')
+        '; those of the authors, where the backbone has convert_weights=True'
+        if hasattr(module, 'convert_weights') else '')
     trial = copy.deepcopy(module)
     state = {key: value for key, value in trial.state_dict().items() if value.is_floating_point()}
     for value in state.values():
@@ -159,7 +163,7 @@ def _try_own_loader(module: nn.Module, config: dict, name: str) -> None:
     report.fresh = [prefix for prefix in added if any(key.startswith(prefix) for key in untouched)]
     if len(untouched) == len(state):
         raise CheckpointError(f'{source}: {kind} takes nothing from it. {hint}')
-    if report.missing and not config.get('partial'):
+    if report.missing and not partly:
         raise CheckpointError(f'{source} does not fit {kind}: {report.summary()}. {hint}')
     check_finite({key: value for key, value in state.items() if key not in untouched}, source)
     print_log(f'{kind}: loads {config["checkpoint"]}: {report.summary()}', logger='current')

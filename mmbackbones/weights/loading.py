@@ -1,14 +1,14 @@
 """Weights, loaded strictly: every key and every shape must match.
 
 What may be absent is listed here or by the caller, never guessed. A model takes the weights as its own modules take
-them: those that know older names of theirs, or other authors' (``adapt_weights`` of our backbones), translate first.
+them: those that know older names of theirs, or other authors' (``to_own_names`` of our backbones), translate first.
 """
 from typing import Dict, Iterable, List, Mapping, Optional, Tuple
 
 import torch
 from torch import Tensor, nn
 
-from .finding import Part, contents, find_parts, is_average
+from .finding import Part, common_path, contents, find_parts, is_average, shown
 from .reading import CheckpointError
 from .report import COUNTER, Report, listing
 
@@ -25,31 +25,40 @@ def _offer(module: nn.Module, weights: Dict[str, Tensor], metadata: Mapping, pre
         prefix: of the module in the whole model.
         report: what became of the weights; changed in place.
     """
+    buffers = {name: each for name, each in module._buffers.items() if name not in module._non_persistent_buffers_set}
+    own = {prefix + name: each for name, each in {**module._parameters, **buffers}.items() if each is not None}
+    for key in own.keys() & weights.keys():
+        if own[key].is_floating_point() and not weights[key].is_floating_point():  # quantised, for example
+            report.reshaped[key] = tuple(f'{tuple(each.shape)} of {each.dtype}'
+                                         for each in (weights.pop(key), own[key]))
     module._load_from_state_dict(weights, prefix, metadata.get(prefix[:-1], {}), True, report.missing,
                                  report.unexpected, report.errors)
-    buffers = {name: each for name, each in module._buffers.items() if name not in module._non_persistent_buffers_set}
-    for name, tensor in {**module._parameters, **buffers}.items():
-        key = prefix + name
-        if tensor is None or key not in weights:
-            continue
+    for key in own.keys() & weights.keys():
         # PyTorch before 0.4 saved numbers with one dimension
-        if weights[key].shape == tensor.shape or (tensor.dim() == 0 and weights[key].shape == (1, )):
+        if weights[key].shape == own[key].shape or own[key].dim() == 0 and weights[key].shape == (1, ):
             report.taken[key] = weights[key]
         else:
-            report.reshaped[key] = tuple(weights[key].shape), tuple(tensor.shape)
+            report.reshaped[key] = tuple(str(tuple(each.shape)) for each in (weights[key], own[key]))
     for name, child in module._modules.items():
         if child is not None:
             start = f'{prefix}{name}.'
             inside = {key: value for key, value in weights.items() if key.startswith(start)}
-            _offer(child, _adapted(child, inside, start), metadata, start, report)
+            _offer(child, _adapted(child, inside, start, report), metadata, start, report)
 
 
-def _adapted(module: nn.Module, weights: Dict[str, Tensor], prefix: str) -> Dict[str, Tensor]:
-    """Other authors' names in the module's own, where it knows them."""
-    if not hasattr(module, 'adapt_weights'):
+def _adapted(module: nn.Module, weights: Dict[str, Tensor], prefix: str, report: Report) -> Dict[str, Tensor]:
+    """Weights with other authors' names -> with the module's own, where it is a backbone that knows them.
+
+    Tables of other sizes are interpolated, and what the backbone leaves out on purpose is dropped.
+    """
+    if not hasattr(module, 'to_own_names'):
         return weights
-    adapted = module.adapt_weights({key[len(prefix):]: value for key, value in weights.items()})
-    return {prefix + key: value for key, value in adapted.items()}
+    named = module.to_own_names({key[len(prefix):]: value for key, value in weights.items()})
+    own, omitted = module.state_dict().keys(), tuple(module.omitted_prefixes) or '\0'
+    named = {key: value for key, value in named.items() if key in own or not key.startswith(omitted)}
+    resized = module.resize_tables(named)
+    report.resized += [prefix + key for key, value in resized.items() if value.shape != named[key].shape]
+    return {prefix + key: value for key, value in resized.items()}
 
 
 def _load(module: nn.Module, part: Part, optional: Iterable[str], adapt: bool = True) -> Report:
@@ -62,7 +71,7 @@ def _load(module: nn.Module, part: Part, optional: Iterable[str], adapt: bool = 
         adapt: whether their names may be other authors'.
     """
     report = Report(module, part.path, wanted=list(module.state_dict()))
-    weights = _adapted(module, part.weights, '') if adapt else dict(part.weights)
+    weights = _adapted(module, part.weights, '', report) if adapt else dict(part.weights)
     _offer(module, weights, part.metadata, '', report)
     # torch's own words for what is listed by shape
     report.errors = [error for error in report.errors if not error.startswith('size mismatch')]
@@ -72,7 +81,8 @@ def _load(module: nn.Module, part: Part, optional: Iterable[str], adapt: bool = 
         if any(key.startswith(prefix) for key in report.missing) and not any(key.startswith(prefix) for key in offered)
     ]
     report.missing = [
-        key for key in report.missing if not key.endswith(COUNTER) and not key.startswith(tuple(report.fresh) or '\0')
+        key for key in report.missing
+        if key not in report.reshaped and not key.endswith(COUNTER) and not key.startswith(tuple(report.fresh) or '\0')
     ]
     return report
 
@@ -122,13 +132,15 @@ def _choose(reports: List[Report], source: str) -> Report:
     """
     whole = sorted((report for report in reports if report.is_whole), key=lambda report: len(report.unexpected))
     if not whole:
-        return max(reports, key=lambda report: (len(report.taken), -len(report.unexpected)))
+        return max(reports, key=lambda report: (len(report.matched), -len(report.unexpected)))
     plain = [report for report in whole if not is_average(report.path)] or whole
     if not all(_same(report, plain[0]) for report in plain):
-        paths = [report.path.rstrip('.') for report in plain]
+        start = common_path([report.path for report in plain])
+        paths = sorted(report.path[len(start):].rstrip('.') or report.path for report in plain)
         raise CheckpointError(
             f'{source} holds {len(paths)} sets of weights that fit {type(plain[0].module).__name__}: {listing(paths)}. '
             f"Choose one: FILE::{paths[-1]} in place of FILE, or in an init_cfg prefix='{paths[-1]}'")
+    plain[0].beside = [report.path for report in whole if report not in plain and not _same(report, plain[0])]
     return plain[0]
 
 
@@ -146,8 +158,8 @@ def _find(module: nn.Module, checkpoint: Mapping, source: str, prefix: Optional[
             parts[part.path] = part
         except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
             reason = reason or error  # names that the module's own translation does not understand
-    if not any(report.taken for report in reports):
-        why = f'; read as its authors name them: {reason}' if reason else ''
+    if not any(report.matched for report in reports):
+        why = f'; read as its authors name them: {shown(str(reason))}' if reason else ''
         raise CheckpointError(f'{source}: no key matches {kind}. {contents(checkpoint)}; expected '
                               f'{listing(module.state_dict())}{why}')
     report = _choose(reports, source)
@@ -161,6 +173,7 @@ def load_part(module: nn.Module,
               partly: bool = False,
               optional: Iterable[str] = (),
               extras: bool = False,
+              resize: bool = True,
               remedy: str = '',
               dry: bool = False) -> Report:
     """Find a module's weights in a checkpoint and load them, or raise and leave the module as it was.
@@ -173,6 +186,8 @@ def load_part(module: nn.Module,
         partly: load what fits, and leave the rest as it is. Of each backbone something must fit.
         optional: prefixes of parts that keep their initial values where the weights have no key of them at all.
         extras: weights that the module has no place for, such as a classifier, are no error.
+        resize: tables of another image or window size may be interpolated, as in fine-tuning. Without it they are of
+            another shape.
         remedy: what to do about weights that do not fit, a sentence for the message.
         dry: only look whether they would load.
 
@@ -185,11 +200,16 @@ def load_part(module: nn.Module,
     kept, optional = _Kept(module), tuple(optional)
     try:
         report, part = _find(module, checkpoint, source, prefix, optional)
+        if report.resized and not resize:
+            raise CheckpointError(
+                f'{source} is of {type(module).__name__} with other sizes: {listing(report.resized)} would '
+                f'have to be interpolated. Take the config that it was trained with')
         if not partly and not (report.is_whole and (extras or not report.unexpected)):
             # another network, or the weights are packed in a way that was not found
-            said = [contents(checkpoint)] if 2 * len(report.taken) < len(report.wanted) else []
+            said = [contents(checkpoint)] if 2 * len(report.matched) < len(report.wanted) else []
             raise CheckpointError('. '.join([
-                f'{source} does not fit {type(module).__name__}: {report.summary()}', *said, *([remedy] if remedy else [])
+                f'{source} does not fit {type(module).__name__}: {report.summary()}', *said,
+                *([remedy] if remedy else [])
             ]))
         if partly and report.empty_backbones:
             raise CheckpointError(f'{source}: nothing in it fits the {listing(report.empty_backbones)} of '
@@ -224,13 +244,13 @@ def load_strictly(module: nn.Module,
     """
     kept, kind = _Kept(module), type(module).__name__
     given = {
-        key: value for key, value in state_dict.items()
-        if key in kept.values or not key.startswith(tuple(omitted) or '\0')
+        key: value
+        for key, value in state_dict.items() if key in kept.values or not key.startswith(tuple(omitted) or '\0')
     }
     # the names are the module's present ones: nothing in it need translate older ones
     report = _load(module, Part('', given, module.state_dict()._metadata), optional, adapt=False)
     try:
-        if not report.taken:
+        if not report.matched:
             raise CheckpointError(f'{source}: no key matches {kind}. It has {listing(state_dict) or "nothing"}; '
                                   f'expected {listing(kept.values)}')
         if not report.is_whole or report.unexpected:

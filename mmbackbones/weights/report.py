@@ -5,6 +5,7 @@ from typing import Dict, Iterable, List, Tuple
 from torch import Tensor, nn
 
 from ..model_parts import backbones_of, part_of
+from .finding import shown
 
 __all__ = ['Report', 'listing']
 
@@ -15,14 +16,14 @@ SHOWN_KEYS = 10
 SHOWN_KEYS_OF_PART = 3
 
 
-def listing(keys: Iterable[str], shown: int = SHOWN_KEYS) -> str:
+def listing(keys: Iterable[str], count: int = SHOWN_KEYS) -> str:
     """Some keys in a message, and how many more there are."""
     keys = list(keys)
-    more = f' and {len(keys) - shown} more' if len(keys) > shown else ''
-    return ', '.join(keys[:shown]) + more
+    more = f' and {len(keys) - count} more' if len(keys) > count else ''
+    return ', '.join(map(shown, keys[:count])) + more
 
 
-@dataclass
+@dataclass(eq=False)
 class Report:
     """What a module took of the weights that it was offered.
 
@@ -33,8 +34,10 @@ class Report:
         taken: those that the file has, in the right shape -> the tensor.
         missing: names that the file lacks.
         fresh: prefixes of those of them that no published weights have, so that they stay as initialised.
-        reshaped: name -> shape in the file and in the module.
+        reshaped: name -> shape in the file and in the module, and what kind of numbers where it is that.
         unexpected: names in the file that the module lacks.
+        resized: names of tables that were interpolated.
+        beside: paths of averages that would fit as well.
         errors: what else went wrong.
     """
     module: nn.Module
@@ -43,21 +46,29 @@ class Report:
     taken: Dict[str, Tensor] = field(default_factory=dict)
     missing: List[str] = field(default_factory=list)
     fresh: List[str] = field(default_factory=list)
-    reshaped: Dict[str, Tuple[tuple, tuple]] = field(default_factory=dict)
+    reshaped: Dict[str, Tuple[str, str]] = field(default_factory=dict)
     unexpected: List[str] = field(default_factory=list)
+    resized: List[str] = field(default_factory=list)
+    beside: List[str] = field(default_factory=list)
     errors: List[str] = field(default_factory=list)
+
+    @property
+    def matched(self) -> List[str]:
+        """Names of what was taken, without the counters, which modules make up where they are missing."""
+        return [key for key in self.taken if not key.endswith(COUNTER)]
 
     @property
     def is_whole(self) -> bool:
         """Whether the file has all that the module wants."""
-        return bool(self.taken) and not (self.missing or self.reshaped or self.errors)
+        return bool(self.matched) and not (self.missing or self.reshaped or self.errors)
 
     @property
     def empty_backbones(self) -> List[str]:
         """Names of backbones that got nothing at all."""
         return [
-            name for name in backbones_of(self.module) if any(key.startswith(f'{name}.') for key in self.wanted)
-            and not any(key.startswith(f'{name}.') for key in self.taken)
+            name for name in backbones_of(self.module)
+            if any(key.startswith(f'{name}.')
+                   for key in self.wanted) and not any(key.startswith(f'{name}.') for key in self.matched)
         ]
 
     def summary(self, unused: str = 'not expected') -> str:
@@ -67,7 +78,7 @@ class Report:
             unused: what to call weights in the file that the module lacks.
         """
         backbones = backbones_of(self.module)
-        shown = SHOWN_KEYS_OF_PART if backbones else SHOWN_KEYS
+        count = SHOWN_KEYS_OF_PART if backbones else SHOWN_KEYS
 
         def of(part: str, keys: Iterable[str]) -> List[str]:
             return [key for key in keys if not backbones or part_of(key, backbones) == part]
@@ -81,10 +92,14 @@ class Report:
             loaded = sum(key not in gone for key in wanted)
             shapes = [f'{key} is {self.reshaped[key][0]}, expected {self.reshaped[key][1]}' for key in reshaped]
             details = [
-                f'{len(keys)} {what}: {listing(keys, shown)}'
+                f'{len(keys)} {what}: {listing(keys, count)}'
                 for what, keys in (('missing', missing), ('of another shape', shapes)) if keys
             ]
-            phrases.append(f'{part} {loaded} of {len(wanted)}'.lstrip() + (f' ({"; ".join(details)})' if details else ''))
-        ends = [f'{len(self.unexpected)} {unused}: {listing(self.unexpected, shown)}'] if self.unexpected else []
+            phrases.append(f'{part} {loaded} of {len(wanted)}'.lstrip() +
+                           (f' ({"; ".join(details)})' if details else ''))
+        ends = [f'{len(self.unexpected)} {unused}: {listing(self.unexpected, count)}'] if self.unexpected else []
+        ends += [f'{len(self.resized)} interpolated: {listing(self.resized, count)}'] if self.resized else []
         ends += [f'not in it, so as initialised: {listing(self.fresh)}'] if self.fresh else []
-        return '; '.join([', '.join(phrases), *ends, *self.errors])
+        ends += [f'taken from {shown(self.path)}, not from the average in {listing(self.beside)}'
+                 ] if self.beside else []
+        return '; '.join([', '.join(phrases), *ends, *map(shown, self.errors)])
