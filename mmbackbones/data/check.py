@@ -8,8 +8,9 @@ from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS
 
 from ..errors import InputError
+from ..head_classes import check_head_classes
 
-__all__ = ['check_data', 'check_head_classes']
+__all__ = ['check_data']
 
 SHOWN = 10
 LARGE_FILE = 50 * 2**20  # bytes; parsing takes seconds from here on
@@ -173,32 +174,3 @@ def check_data(cfg: Config, loaders: Sequence[str]) -> List[str]:
             if evaluator.get('ann_file') and not evaluator.get('backend_args'):
                 _check_path(evaluator['ann_file'], 'annotation file', f'{loader}_evaluator.ann_file', LAYOUT)
     return [warning for warning in warnings if warning]
-
-
-def check_head_classes(model: dict, num_classes: int, dataset_key: str) -> None:
-    """Compare ``num_classes`` of every box and mask head in a detector's config with the data set.
-
-    Args:
-        model: the model's config.
-        num_classes: classes of the data set.
-        dataset_key: config key of the data set, for the message.
-
-    Raises:
-        InputError: it names the config keys that differ.
-    """
-    wrong = []
-
-    def visit(node, key: str, is_head: bool) -> None:
-        if isinstance(node, dict):
-            if is_head and node.get('num_classes', num_classes) != num_classes:
-                wrong.append(f'{key}.num_classes={node["num_classes"]}')
-            for name, child in node.items():
-                visit(child, f'{key}.{name}', name in ('bbox_head', 'mask_head'))
-        elif isinstance(node, (list, tuple)):
-            for index, child in enumerate(node):
-                visit(child, f'{key}[{index}]', is_head)
-
-    visit(model, 'model', False)
-    if wrong:
-        raise InputError(f'{dataset_key} has {num_classes} classes, but {", ".join(wrong)}. '
-                         f'Set them to {num_classes}.')
