@@ -190,6 +190,7 @@ def read_command(parser: argparse.ArgumentParser, argv: Optional[List[str]]) -> 
     in_file = dict(cfg.get('randomness') or {})
     if args.data_root:
         move_data_root(cfg, args.data_root)
+    register(scope_of(cfg))
     for warning in apply_options(cfg, args.cfg_options or {}):
         if global_rank() == 0:
             print_log(f'Warning: {warning}')

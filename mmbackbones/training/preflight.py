@@ -7,6 +7,7 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
 
+from ..blame import building
 from ..data import check_data
 from ..errors import InputError
 from .processes import global_rank, local_size, start_group
@@ -55,6 +56,9 @@ def prepare(cfg: Config, loaders: List[str]) -> None:
         check_processes(local_size(), torch.cuda.device_count())
     if global_rank() == 0:
         check_work_dir(cfg.work_dir)
-        for warning in check_data(cfg, loaders):
+        data = {key: cfg[key] for key in (f'{loader}_dataloader' for loader in loaders) if cfg.get(key)}
+        with building('the data', data):
+            warnings = check_data(cfg, loaders)
+        for warning in warnings:
             print_log(f'Warning: {warning}')
     start_group(cfg)
