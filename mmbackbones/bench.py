@@ -388,6 +388,12 @@ def describe_machine(device: str = 'cpu') -> dict:
         versions=dict(python=platform.python_version(), mmbackbones=__version__, **versions))
 
 
+def chart_formats() -> List[str]:
+    """Endings of the files that :func:`draw_chart` can write."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    return sorted(FigureCanvasAgg.get_supported_filetypes())
+
+
 def draw_chart(records: Sequence[dict], path: str) -> None:
     """Draw the ratios as bars, with their quartiles, and a line where both sides are equal.
 

@@ -3,8 +3,11 @@ import contextlib
 import difflib
 import errno
 import importlib
+import inspect
 import re
-from typing import Any, Iterator, List, Optional, Sequence, Tuple
+import textwrap
+import traceback
+from typing import Any, Iterator, List, Optional, Sequence, Set, Tuple
 
 import mmengine.registry
 import torch
@@ -13,21 +16,20 @@ from mmengine.registry import Registry
 from .errors import InputError, UserError, one_line
 from .plan import dotted, get, nodes
 
-__all__ = ['blamed', 'building', 'describe', 'did_you_mean', 'find_type', 'names_of', 'sentence', 'unknown_types']
+__all__ = ['arguments_of', 'blamed', 'building', 'describe', 'did_you_mean', 'find_type', 'names_of', 'sentence', 'unknown_types']
 
 REGISTRIES = [each for each in map(mmengine.registry.__dict__.get, mmengine.registry.__all__)
               if isinstance(each, Registry)]
 # errors of the machine: no part of the config is to blame
 MACHINE = (MemoryError, torch.OutOfMemoryError, UserError)
+LONGEST = 300  # characters of what a library says
 MACHINE_NUMBERS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.EPIPE, errno.EIO)
 
 
 def did_you_mean(name: str, known: Sequence[str], cutoff: float = 0.6) -> str:
     """``'; did you mean a, b?'``, or nothing where no name is near."""
-    near = difflib.get_close_matches(str(name), sorted(known), n=4, cutoff=cutoff)
-    if not near:  # 'sgd', and 'resnet' for 'ResNet'
-        lower = {each.lower(): each for each in known}
-        near = [lower[each] for each in difflib.get_close_matches(str(name).lower(), sorted(lower), n=4, cutoff=cutoff)]
+    lower = {each.lower(): each for each in known}  # 'sgd' is SGD
+    near = [lower[each] for each in difflib.get_close_matches(str(name).lower(), sorted(lower), n=4, cutoff=cutoff)]
     return f'; did you mean {", ".join(near)}?' if near else ''
 
 
@@ -69,9 +71,25 @@ def unknown_types(tree: Any, scope: str) -> List[Tuple[Tuple, str]]:
     return said
 
 
+def arguments_of(name: Any, scope: str) -> Set[str]:
+    """Names of the arguments of a type, and of what it hands on to the classes that it inherits."""
+    target = next((found for registry in REGISTRIES for found in [find_type(registry, name, scope)] if found), None)
+    names: Set[str] = set()
+    for kind in target.__mro__ if isinstance(target, type) else [target] if target else ():
+        call = vars(kind).get('__init__') if isinstance(target, type) else kind
+        if call is not None and callable(call) and kind is not object:
+            parameters = inspect.signature(call).parameters
+            names.update(parameters)
+            if not any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
+                break
+    return names - {'self', 'args', 'kwargs'}
+
+
 def sentence(error: BaseException) -> str:
     """What an error says, with its type where the words alone may not be understood."""
-    text = one_line(error)
+    text = textwrap.shorten(one_line(error), LONGEST, placeholder=' ...')
+    if isinstance(error, AssertionError) and not str(error):
+        text = traceback.extract_tb(error.__traceback__)[-1].line or text
     if isinstance(error, (ValueError, AssertionError, ImportError)) and text != type(error).__name__:
         return text
     return text if text == type(error).__name__ else f'{type(error).__name__}: {text}'
@@ -108,7 +126,7 @@ def blamed(error: BaseException, tree: Any, key: str = '') -> Optional[Tuple[str
         name = node.get('type') if isinstance(node, dict) else None
         name = name if isinstance(name, str) else getattr(name, '__name__', None)
         if name:
-            parts.setdefault(name.rpartition('.')[2], (key + dotted(('', *path)) if path else key, node))
+            parts.setdefault(name.rpartition('.')[2], (dotted((key, *path)), node))
     for name in re.findall(r'(\w+)\.__init__\(\)', one_line(error)):
         if name in parts:
             return parts[name]
@@ -126,13 +144,18 @@ def describe(error: BaseException, tree: Any, key: str, scope: str = 'mmengine')
     """
     for path, said in unknown_types(tree, scope):
         if repr(get(tree, (*path, 'type')))[1:-1] in str(error):
-            return f'{key}{dotted(("", *path)) if path else ""}: {said}'
+            return f'{dotted((key, *path))}: {said}'
     where, part = blamed(error, tree, key) or (key, tree)
     text = sentence(error)
     kind = part.get('type', '') if isinstance(part, dict) else ''
     kind = kind if isinstance(kind, str) else kind.__name__
     named = [name for name in part if isinstance(name, str) and name != 'type' and re.search(rf'\b{name}\b', text)
              ] if isinstance(part, dict) else []
+    if isinstance(error, TypeError):
+        known = arguments_of(part.get('type'), scope) if named else set()
+        for name in named:
+            if known and name not in known:
+                return f'{where} ({kind}) has no argument {name!r}{did_you_mean(name, sorted(known))}'
     if len(named) == 1 and not isinstance(part[named[0]], (dict, list, tuple)):
         where += f'.{named[0]}={part[named[0]]!r}'
     return f'{where}{f" ({kind})" if kind else ""}: {text}'

@@ -258,10 +258,8 @@ def _image_problem(cfg: Config, error: Misfit) -> str:
     """Say that the backbone is for images of other channels than the pipelines load."""
     backbone = cfg.model.backbone
     known = parameters_of(cfg, backbone)
-    own = next((f'model.backbone.{key}={error.given}' for key in ('in_channels', 'in_chans') if key in known), None)
-    if own is None and 'model_args' in known:
-        own = f'model.backbone.model_args=dict(in_chans={error.given})'
-    remedies = ([f'set {own}'] if own else []) + (["load the images with color_type='color'"] if error.given == 1 else [])
+    own = [f'set model.backbone.in_channels={error.given}'] if 'in_channels' in known else []
+    remedies = own + (["load the images with color_type='color'"] if error.given == 1 else [])
     return (f'the pipeline loads {"grey images (1 channel)" if error.given == 1 else f"images of {error.given} channels"}'
             f', but model.backbone ({_kind(backbone)}) is for {error.expected}: '
             f'{", or ".join(remedies) or "set color_type of LoadImageFromFile accordingly"}')

@@ -2,6 +2,7 @@
 import argparse
 import itertools
 import json
+import os
 import shlex
 import shutil
 import sys
@@ -260,9 +261,22 @@ def _quantity(value: float, unit: str) -> str:
     return f'{value * 1e3:.1f} ms' if unit == 's' else f'{value / 2**20:.1f} MiB'
 
 
+def _check_target(path: Optional[str]) -> None:
+    """Refuse a file that cannot be written, before what is to be in it takes minutes."""
+    if path is None:
+        return
+    target = Path(path)
+    if target.is_dir() or not os.access(target if target.exists() else target.parent, os.W_OK):
+        raise InputError(f'{path} cannot be written: expected a file in a folder that is there, with leave to write')
+
+
 def bench_backbones(args) -> None:
-    from .bench import Case, compare, describe_machine, draw_chart
+    from .bench import Case, chart_formats, compare, describe_machine, draw_chart
     from .files import write_atomically
+    for path in (args.json, args.chart):
+        _check_target(path)
+    if args.chart and Path(args.chart).suffix[1:].lower() not in chart_formats():
+        raise InputError(f'--chart {args.chart}: expected a name that ends in one of {", ".join(chart_formats())}')
     cases = [
         Case(name, against, shape, args.train, args.dtype, args.compile, args.channels_last, args.with_cp, args.device,
              args.threads, args.memory) for name in args.names for shape in args.shape for against in args.against

@@ -140,8 +140,15 @@ def model_class(cfg: Config, part: dict) -> type:
 
 
 def parameters_of(cfg: Config, part: dict) -> Set[str]:
-    """Names of the arguments of a part's class."""
-    return set(inspect.signature(model_class(cfg, part).__init__).parameters)
+    """Names of the arguments of a part's class, and of what it hands on to the classes that it inherits."""
+    names: Set[str] = set()
+    for kind in model_class(cfg, part).__mro__:
+        if '__init__' in vars(kind):
+            parameters = inspect.signature(kind.__init__).parameters
+            names.update(parameters)
+            if not any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
+                break
+    return names
 
 
 def package_configs(package: str) -> Path:

@@ -107,7 +107,7 @@ def check_kinds(cfg: Config) -> None:
         if cfg.get(f'{split}_dataloader') is not None and not (isinstance(dataset, dict) and dataset):
             raise InputError(f'{split}_dataloader.dataset={dataset!r}: expected a dict with the type of the data set')
         for path, node in nodes(dataset):
-            key = f'{split}_dataloader.dataset{dotted(("", *path)) if path else ""}'
+            key = dotted((f'{split}_dataloader', 'dataset', *path))
             if path[-1:] == ('pipeline', ) and node is not None:
                 _check_list(node, key)
             if path[-1:] == ('datasets', ):
@@ -313,7 +313,7 @@ def _count_problem(key: str, node: dict, name: str, lowest: int, whole: Tuple[ty
 def _not_finite(tree: Any, key: str) -> Optional[str]:
     for path, node in nodes(tree):
         if isinstance(node, float) and not math.isfinite(node):
-            return f'{key}{dotted(("", *path))}={node}: expected a finite number'
+            return f'{dotted((key, *path))}={node}: expected a finite number'
     return None
 
 

@@ -14,7 +14,7 @@ from mmengine.config import Config
 from torch import nn
 
 from .catalogue import Backbone, load_catalogue
-from .check import Fit, check_fit, first_neck, listed
+from .check import Fit, check_fit, first_neck, image_channels, listed
 from .config_files import default_output, inherited_name, load_config, write_config
 from .follow import build, model_class, parameters_of
 from .library_row import find_row
@@ -387,6 +387,12 @@ def _plan_swap(cfg: Config, name: str, recipe: bool) -> Plan:
     return plan
 
 
+def _take_channels_of_the_image(plan: Plan) -> None:
+    channels = image_channels(plan.cfg)
+    if channels not in (None, 3) and 'in_channels' in parameters_of(plan.cfg, plan.model.backbone):
+        plan.set_model(('backbone', 'in_channels'), channels, 'channels of the images that the pipeline loads')
+
+
 def _change_model(plan: Plan, row: Backbone) -> None:
     """Everything but the recipe."""
     cfg, old, kind = plan.cfg, copy.deepcopy(plan.model.backbone), plan.model.type
@@ -410,6 +416,7 @@ def _change_model(plan: Plan, row: Backbone) -> None:
         _swap_classifier(plan, fit, network)
     else:
         _swap_maps(plan, fit, network)
+    _take_channels_of_the_image(plan)
     _drop_what_is_for_the_old_backbone(plan, network)
     freezing = {key: old[key] for key, off in (('frozen_stages', -1), ('norm_eval', False)) if old.get(key, off) != off}
     if freezing and network.has_batch_norm and not classifier:

@@ -11,6 +11,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 from mmengine.config import Config
 
 from ..errors import InputError
+from ..head_classes import check_head_classes
 from .cache import file_hash, look_up, store
 from .coco import INPUT, TRUTH, CocoFile, CocoUse
 from .evaluators import Evaluator, check_evaluators, find_evaluators
@@ -20,7 +21,7 @@ from .repair import write_repaired
 from .uses import Use, find_uses
 from .voc import VocSet, VocUse
 
-__all__ = ['Report', 'apply_changes', 'check_data', 'check_head_classes']
+__all__ = ['Report', 'apply_changes', 'check_data']
 
 
 class Report(NamedTuple):
@@ -323,32 +324,3 @@ def apply_changes(cfg: Config, changes: Dict[str, str]) -> None:
         for part in parents:
             node = node[int(part)] if isinstance(node, (list, tuple)) else node[part]
         node[last] = value
-
-
-def check_head_classes(model: dict, num_classes: int, dataset_key: str) -> None:
-    """Compare ``num_classes`` of every box and mask head in a detector's config with the data set.
-
-    Args:
-        model: the model's config.
-        num_classes: classes of the data set.
-        dataset_key: config key of the data set, for the message.
-
-    Raises:
-        InputError: it names the config keys that differ.
-    """
-    wrong = []
-
-    def visit(node, key: str, is_head: bool) -> None:
-        if isinstance(node, dict):
-            if is_head and node.get('num_classes', num_classes) != num_classes:
-                wrong.append(f'{key}.num_classes={node["num_classes"]}')
-            for name, child in node.items():
-                visit(child, f'{key}.{name}', name in ('bbox_head', 'mask_head'))
-        elif isinstance(node, (list, tuple)):
-            for index, child in enumerate(node):
-                visit(child, f'{key}[{index}]', is_head)
-
-    visit(model, 'model', False)
-    if wrong:
-        raise InputError(f'{dataset_key} has {num_classes} classes, but {", ".join(wrong)}. '
-                         f'Set them to {num_classes}.')

@@ -44,6 +44,7 @@ class BoTNet(BaseBackbone):
         arch: ``'50'``, ``'50_l1'``, ``'50_l2'``, or a dict with their keys: ``depths``; ``attention_stages``, the
             indices of the stages that attend; ``position``, ``'relative'`` for the paper's blocks and ``'absolute'``
             for the other ones.
+        in_channels: of the image.
         out_indices, frozen_stages, norm_eval, with_cp, init_cfg: see :class:`BaseBackbone`.
         norm_cfg: of the norms after the convolutions.
 
@@ -65,6 +66,7 @@ class BoTNet(BaseBackbone):
 
     def __init__(self,
                  arch: Union[str, dict],
+                 in_channels: int = 3,
                  out_indices: Union[int, Sequence[int]] = (0, 1, 2, 3),
                  frozen_stages: int = -1,
                  norm_eval: bool = False,
@@ -78,7 +80,7 @@ class BoTNet(BaseBackbone):
             raise ValueError(f'{owner}: no position={arch["position"]!r}; choose from '
                              f'{", ".join(map(repr, self.attentions))}')
         absolute = arch['position'] == 'absolute'
-        self.conv1 = static_conv(3, 64, 7, 2, 3)
+        self.conv1 = static_conv(in_channels, 64, 7, 2, 3)
         self.bn1 = build_norm_layer(norm_cfg, 64)[1]
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, 2, 1)
@@ -102,7 +104,7 @@ class BoTNet(BaseBackbone):
         self.train()
 
     def forward_stem(self, x: Tensor) -> Tensor:
-        """``(N, 3, H, W)`` -> ``(N, 64, ceil(H / 4), ceil(W / 4))``."""
+        """``(N, in_channels, H, W)`` -> ``(N, 64, ceil(H / 4), ceil(W / 4))``."""
         return self.maxpool(self.relu(self.bn1(self.conv1(x))))
 
     def resize_tables(self, state_dict: Dict[str, Tensor]) -> Dict[str, Tensor]:

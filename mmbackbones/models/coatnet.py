@@ -197,6 +197,7 @@ class CoAtNet(BaseBackbone):
             images interpolate. Defaults to 224.
         drop_path_rate: of the last block, growing from 0. The paper trains 0 to 3 on ImageNet-1k with 0.2, 0.3, 0.5
             and 0.7. Defaults to 0.
+        in_channels: of the image.
         out_indices, frozen_stages, norm_eval, with_cp, init_cfg: see :class:`BaseBackbone`.
         norm_cfg: of the norms in the stem and the convolution stages; attention has layer norms.
 
@@ -220,6 +221,7 @@ class CoAtNet(BaseBackbone):
                  arch: Union[str, dict] = '0',
                  img_size: int = 224,
                  drop_path_rate: float = 0.,
+                 in_channels: int = 3,
                  out_indices: Union[int, Sequence[int]] = (0, 1, 2, 3),
                  frozen_stages: int = -1,
                  norm_eval: bool = False,
@@ -237,9 +239,9 @@ class CoAtNet(BaseBackbone):
             raise ValueError(f'{owner}: img_size={img_size} is the training size and must be a multiple of 32; the '
                              'image itself may have any size')
 
-        in_channels = settings['stem_channels']
         self.stem = nn.Sequential()
-        self.stem.add_module('conv1', nn.Conv2d(3, in_channels, 3, 2, 1, bias=False))
+        self.stem.add_module('conv1', nn.Conv2d(in_channels, settings['stem_channels'], 3, 2, 1, bias=False))
+        in_channels = settings['stem_channels']
         self.stem.add_module('norm1', build_norm_layer(norm_cfg, in_channels)[1])
         self.stem.add_module('act', nn.GELU())
         self.stem.add_module('conv2', nn.Conv2d(in_channels, in_channels, 3, 1, 1, bias=False))
@@ -273,7 +275,7 @@ class CoAtNet(BaseBackbone):
                 nn.init.zeros_(module.bias)
 
     def forward_stem(self, x: Tensor) -> Tensor:
-        """``(N, 3, H, W)`` -> ``(N, stem_channels, ceil(H / 2), ceil(W / 2))``."""
+        """``(N, in_channels, H, W)`` -> ``(N, stem_channels, ceil(H / 2), ceil(W / 2))``."""
         return self.stem(x)
 
     def forward_output(self, index: int, x: Tensor) -> Tensor:

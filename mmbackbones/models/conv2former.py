@@ -121,18 +121,18 @@ class Block(nn.Module):
         return x if factor is None else factor[:, None, None] * x
 
 
-def stride4_stem(channels: int) -> nn.Sequential:
-    """The paper's: 3x3 with stride 2, 3x3, 2x2 with stride 2. ``(N, 3, H, W)`` -> ``(N, C, ceil(H/4), ceil(W/4))``."""
+def stride4_stem(in_channels: int, channels: int) -> nn.Sequential:
+    """The paper's: 3x3 with stride 2, 3x3, 2x2 with stride 2. ``(N, C_in, H, W)`` -> ``(N, C, ceil(H/4), ceil(W/4))``."""
     hidden = channels // 2
     return nn.Sequential(
-        nn.Conv2d(3, hidden, 3, 2, 1, bias=False), nn.GELU(), nn.BatchNorm2d(hidden),
+        nn.Conv2d(in_channels, hidden, 3, 2, 1, bias=False), nn.GELU(), nn.BatchNorm2d(hidden),
         nn.Conv2d(hidden, hidden, 3, 1, 1, bias=False), nn.GELU(), nn.BatchNorm2d(hidden),
         Halving(hidden, channels, bias=False))
 
 
-def pixel_stem(channels: int) -> nn.Sequential:
-    """The document's: a 1x1 convolution. ``(N, 3, H, W)`` -> ``(N, C, H, W)``."""
-    return nn.Sequential(nn.Conv2d(3, channels, 1))
+def pixel_stem(in_channels: int, channels: int) -> nn.Sequential:
+    """The document's: a 1x1 convolution. ``(N, C_in, H, W)`` -> ``(N, C, H, W)``."""
+    return nn.Sequential(nn.Conv2d(in_channels, channels, 1))
 
 
 def group_norm_halving(channels: int) -> nn.Sequential:
@@ -192,6 +192,7 @@ class Conv2Former(BaseBackbone):
         drop_path_rate: of the last block; the blocks before have rates that grow from 0.
         output_norm: whether a layer norm stands behind each output. Without, the maps are what the authors' classifier
             takes; the document's has the norm of the last stage.
+        in_channels: of the image.
         out_indices, frozen_stages, norm_eval, with_cp, init_cfg: see :class:`BaseBackbone`. The only batch norms are in
             the stem of the paper's form.
         norm_cfg: of the layer norms.
@@ -215,6 +216,7 @@ class Conv2Former(BaseBackbone):
                  arch: Union[str, dict] = 'nano',
                  drop_path_rate: float = 0.,
                  output_norm: bool = True,
+                 in_channels: int = 3,
                  out_indices: Union[int, Sequence[int]] = (0, 1, 2, 3),
                  frozen_stages: int = -1,
                  norm_eval: bool = False,
@@ -227,7 +229,7 @@ class Conv2Former(BaseBackbone):
             raise ValueError(f"{type(self).__name__}: form={arch['form']!r}; choose from 'paper', 'cifar'")
         small = arch['form'] == 'cifar'
         embed_dims, depths = arch['embed_dims'], arch['depths']
-        self.stem = pixel_stem(embed_dims) if small else stride4_stem(embed_dims)
+        self.stem = (pixel_stem if small else stride4_stem)(in_channels, embed_dims)
         rates = drop_path_ramp(drop_path_rate, depths)
         for stage_index in range(self.num_built_stages):
             channels = embed_dims * 2**stage_index
@@ -250,7 +252,7 @@ class Conv2Former(BaseBackbone):
         self.train()
 
     def forward_stem(self, x: Tensor) -> Tensor:
-        """``(N, 3, H, W)`` -> ``(N, C, ceil(H / 4), ceil(W / 4))``, or ``(N, C, H, W)`` in the CIFAR form."""
+        """``(N, in_channels, H, W)`` -> ``(N, C, ceil(H / 4), ceil(W / 4))``, or ``(N, C, H, W)`` in the CIFAR form."""
         return self.stem(x)
 
     def forward_output(self, index: int, x: Tensor) -> Tensor:

@@ -82,6 +82,7 @@ class DogeNet(BaseBackbone):
 
             and ``attention_stages``, the indices of the stages that attend. The others convolve, with squeeze and
             excitation.
+        in_channels: of the image.
         out_indices, frozen_stages, norm_eval, with_cp, init_cfg: see :class:`BaseBackbone`.
         norm_cfg: of the norms after the convolutions.
 
@@ -117,6 +118,7 @@ class DogeNet(BaseBackbone):
 
     def __init__(self,
                  arch: Union[str, dict],
+                 in_channels: int = 3,
                  out_indices: Union[int, Sequence[int]] = (0, 1, 2, 3),
                  frozen_stages: int = -1,
                  norm_eval: bool = False,
@@ -130,7 +132,7 @@ class DogeNet(BaseBackbone):
             raise ValueError(f'{owner}: no attention={arch["attention"]!r}; choose from '
                              f'{", ".join(map(repr, self.attentions))}')
         make_attention = self.attentions[arch['attention']]
-        self.conv1 = nn.Conv2d(3, 64, 3, 2, 1, bias=False)
+        self.conv1 = nn.Conv2d(in_channels, 64, 3, 2, 1, bias=False)
         self.bn1 = build_norm_layer(norm_cfg, 64)[1]
         self.relu = nn.ReLU(inplace=True)
 
@@ -154,7 +156,7 @@ class DogeNet(BaseBackbone):
         self.train()
 
     def forward_stem(self, x: Tensor) -> Tensor:
-        """``(N, 3, H, W)`` -> ``(N, 64, ceil(H / 2), ceil(W / 2))``."""
+        """``(N, in_channels, H, W)`` -> ``(N, 64, ceil(H / 2), ceil(W / 2))``."""
         return self.relu(self.bn1(self.conv1(x)))
 
     def resize_tables(self, state_dict: Dict[str, Tensor]) -> Dict[str, Tensor]:

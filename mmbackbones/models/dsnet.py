@@ -196,6 +196,7 @@ class DSNet(BaseBackbone):
             ``num_heads`` (dividing half of ``embed_dims``) of the stages.
         drop_path_rate: at the end of the ramp; see above for which blocks get there.
         attn_drop_rate: dropout of all attention weights in training.
+        in_channels: of the image.
         out_indices, frozen_stages, norm_eval, with_cp, init_cfg: see :class:`BaseBackbone`.
         norm_cfg: of the norms of maps; tokens have layer norms.
 
@@ -214,6 +215,7 @@ class DSNet(BaseBackbone):
                  arch: Union[str, dict] = 'tiny',
                  drop_path_rate: float = 0.1,
                  attn_drop_rate: float = 0.1,
+                 in_channels: int = 3,
                  out_indices: Union[int, Sequence[int]] = (0, 1, 2, 3),
                  frozen_stages: int = -1,
                  norm_eval: bool = False,
@@ -227,7 +229,7 @@ class DSNet(BaseBackbone):
             raise ValueError(f'{owner}: attn_drop_rate={attn_drop_rate} must be at least 0 and below 1')
         embed_dims, depths, num_heads = arch['embed_dims'], arch['depths'], arch['num_heads']
         rates = sum(drop_path_ramp(drop_path_rate, depths), [])  # each stage takes them from the start
-        self.patch_embed = PatchEmbed(3, embed_dims[0], 4)
+        self.patch_embed = PatchEmbed(in_channels, embed_dims[0], 4)
         for index in range(self.num_built_stages):
             blocks = [PatchEmbed(embed_dims[index - 1], embed_dims[index], 2)] if index else []
             for rate in rates[:depths[index]]:
@@ -263,7 +265,7 @@ class DSNet(BaseBackbone):
         return super().omitted_prefixes + (() if self.num_built_stages == 4 else ('norm.', ))
 
     def forward_stem(self, x: Tensor) -> Tensor:
-        """``(N, 3, H, W)`` -> ``(N, C, ceil(H / 4), ceil(W / 4))``."""
+        """``(N, in_channels, H, W)`` -> ``(N, C, ceil(H / 4), ceil(W / 4))``."""
         return self.patch_embed(x)
 
     def forward_output(self, index: int, x: Tensor) -> Tensor:

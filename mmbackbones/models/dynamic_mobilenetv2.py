@@ -110,6 +110,7 @@ class DynamicMobileNetV2(BaseBackbone):
         widen_factor: of all channels but the last 1280, which only grow.
         conv: makes a dynamic convolution from ``(in_channels, out_channels, kernel_size, stride, padding, groups=)``.
         dynamic_blocks: how many of the last blocks, counting the final convolution, are dynamic. Defaults to None: all.
+        in_channels: of the image.
         out_indices, frozen_stages, norm_eval, with_cp, init_cfg: see :class:`BaseBackbone`.
         norm_cfg: of the norms after the convolutions.
 
@@ -123,6 +124,7 @@ class DynamicMobileNetV2(BaseBackbone):
                  widen_factor: float,
                  conv: Callable,
                  dynamic_blocks: Optional[int] = None,
+                 in_channels: int = 3,
                  out_indices: Union[int, Sequence[int]] = (0, 1, 2, 3),
                  frozen_stages: int = -1,
                  norm_eval: bool = False,
@@ -141,11 +143,11 @@ class DynamicMobileNetV2(BaseBackbone):
             blocks_left -= 1
             return static_conv if static else conv
 
-        in_channels = make_divisible(32 * widen_factor)
+        stem_channels = make_divisible(32 * widen_factor)
         channels = make_divisible(16 * widen_factor)
         self.stem = nn.Sequential(
-            ConvBNReLU6(static_conv, 3, in_channels, 3, 2, norm_cfg),
-            InvertedResidual(next_conv(), in_channels, channels, 1, 1, norm_cfg))
+            ConvBNReLU6(static_conv, in_channels, stem_channels, 3, 2, norm_cfg),
+            InvertedResidual(next_conv(), stem_channels, channels, 1, 1, norm_cfg))
         in_channels, total_stride = channels, 2
         for stage_index in range(self.num_built_stages):
             blocks = []
@@ -163,7 +165,7 @@ class DynamicMobileNetV2(BaseBackbone):
         self.train()
 
     def forward_stem(self, x: Tensor) -> Tensor:
-        """``(N, 3, H, W)`` -> ``(N, 16 * widen_factor, ceil(H / 2), ceil(W / 2))``."""
+        """``(N, in_channels, H, W)`` -> ``(N, 16 * widen_factor, ceil(H / 2), ceil(W / 2))``."""
         return self.stem(x)
 
 

@@ -80,6 +80,7 @@ class DynamicResNet(BaseBackbone):
         downsample_conv: makes the 1x1 convolution of a shortcut. Defaults to a static one.
         dynamic_blocks: how many of the last blocks are dynamic. Defaults to None: all.
         style: where a bottleneck has its stride: ``'pytorch'`` in the 3x3 convolution, ``'caffe'`` in the first 1x1.
+        in_channels: of the image.
         out_indices, frozen_stages, norm_eval, with_cp, init_cfg: see :class:`BaseBackbone`.
         norm_cfg: of the norms after the convolutions.
     """
@@ -100,6 +101,7 @@ class DynamicResNet(BaseBackbone):
                  downsample_conv: Callable = static_conv,
                  dynamic_blocks: Optional[int] = None,
                  style: str = 'pytorch',
+                 in_channels: int = 3,
                  out_indices: Union[int, Sequence[int]] = (0, 1, 2, 3),
                  frozen_stages: int = -1,
                  norm_eval: bool = False,
@@ -113,7 +115,7 @@ class DynamicResNet(BaseBackbone):
         if style not in block.strided:
             raise ValueError(f"{owner}: style={style!r}; 'pytorch' has a bottleneck's stride in the 3x3 convolution, "
                              "'caffe' in the first 1x1")
-        self.conv1 = static_conv(3, 64, 7, 2, 3)
+        self.conv1 = static_conv(in_channels, 64, 7, 2, 3)
         self.bn1 = build_norm_layer(norm_cfg, 64)[1]
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, 2, 1)
@@ -138,7 +140,7 @@ class DynamicResNet(BaseBackbone):
         self.train()
 
     def forward_stem(self, x: Tensor) -> Tensor:
-        """``(N, 3, H, W)`` -> ``(N, 64, ceil(H / 4), ceil(W / 4))``."""
+        """``(N, in_channels, H, W)`` -> ``(N, 64, ceil(H / 4), ceil(W / 4))``."""
         return self.maxpool(self.relu(self.bn1(self.conv1(x))))
 
 

@@ -191,6 +191,7 @@ class PyramidTransformer(BaseBackbone):
         mlp: makes an MLP from ``(embed_dims, hidden_dims)``.
         norm_stages: whether a norm closes each stage.
         drop_path_rate: of the last block; see :func:`drop_path_ramp`.
+        in_channels: of the image.
         out_indices, frozen_stages, norm_eval, with_cp, init_cfg: see :class:`BaseBackbone`.
         norm_cfg: of the norms in the blocks and behind the stages. Those of the embeddings and of the reduced maps have
             an ``eps`` of 1e-5, torch's own, as in the authors' code.
@@ -199,12 +200,11 @@ class PyramidTransformer(BaseBackbone):
     convert_state_dict = staticmethod(convert_state_dict)
 
     def __init__(self, arch: dict, embed: Callable, mlp: Callable, norm_stages: bool, drop_path_rate: float,
-                 out_indices: Union[int, Sequence[int]], frozen_stages: int, norm_eval: bool, norm_cfg: dict,
+                 in_channels: int, out_indices: Union[int, Sequence[int]], frozen_stages: int, norm_eval: bool, norm_cfg: dict,
                  with_cp: bool, init_cfg: Optional[dict]):
         super().__init__(4, out_indices, frozen_stages, norm_eval, with_cp, init_cfg)
         inner_norm_cfg = {**norm_cfg, 'eps': 1e-5}
         drop_paths = drop_path_ramp(drop_path_rate, arch['depths'])
-        in_channels = 3
         for index in range(self.num_built_stages):
             channels, num_heads = arch['embed_dims'][index], arch['num_heads'][index]
             modules = [embed(index, in_channels, channels, inner_norm_cfg)]
@@ -229,7 +229,7 @@ class PyramidTransformer(BaseBackbone):
             nn.init.zeros_(module.bias)
 
     def forward_stem(self, x: Tensor) -> Tensor:
-        """``(N, 3, H, W)`` -> ``(N, ceil(H / 4), ceil(W / 4), C)``."""
+        """``(N, in_channels, H, W)`` -> ``(N, ceil(H / 4), ceil(W / 4), C)``."""
         return self.patch_embed(x.permute(0, 2, 3, 1))  # (N, H, W, 3)
 
     def forward_output(self, index: int, x: Tensor) -> Tensor:
@@ -247,7 +247,8 @@ class PyramidVisionTransformer(PyramidTransformer):
             (bilinear). A checkpoint of another size is interpolated to this one.
         drop_path_rate: of the last block. Defaults to 0.1, the authors' for tiny and small; they train medium and large
             with 0.3 for classification and with 0 for detection.
-        out_indices, frozen_stages, norm_eval, norm_cfg, with_cp, init_cfg: see :class:`PyramidTransformer`.
+        in_channels, out_indices, frozen_stages, norm_eval, norm_cfg, with_cp, init_cfg: see
+            :class:`PyramidTransformer`.
     """
     # paper, table 1
     arch_settings = {
@@ -270,6 +271,7 @@ class PyramidVisionTransformer(PyramidTransformer):
                  arch: Union[str, dict] = 'small',
                  img_size: int = 224,
                  drop_path_rate: float = 0.1,
+                 in_channels: int = 3,
                  out_indices: Union[int, Sequence[int]] = (0, 1, 2, 3),
                  frozen_stages: int = -1,
                  norm_eval: bool = False,
@@ -283,7 +285,7 @@ class PyramidVisionTransformer(PyramidTransformer):
             return PatchEmbed(in_channels, embed_dims, patch_size, patch_size, norm_cfg, table_size)
 
         arch = choose_arch(type(self).__name__, arch, self.arch_settings)
-        super().__init__(arch, embed, Mlp, False, drop_path_rate, out_indices, frozen_stages, norm_eval, norm_cfg,
+        super().__init__(arch, embed, Mlp, False, drop_path_rate, in_channels, out_indices, frozen_stages, norm_eval, norm_cfg,
                          with_cp, init_cfg)
 
     def resize_tables(self, state_dict: Dict[str, Tensor]) -> Dict[str, Tensor]:
@@ -304,7 +306,8 @@ class PyramidVisionTransformerV2(PyramidTransformer):
         arch: ``'b0'`` to ``'b5'``, ``'b2_li'`` (linear attention), or a dict with the keys of ``arch_settings``.
         drop_path_rate: of the last block. Defaults to 0.1, the authors' for detection; for classification they train b3
             to b5 with 0.3.
-        out_indices, frozen_stages, norm_eval, norm_cfg, with_cp, init_cfg: see :class:`PyramidTransformer`.
+        in_channels, out_indices, frozen_stages, norm_eval, norm_cfg, with_cp, init_cfg: see
+            :class:`PyramidTransformer`.
     """
     # paper, table 1; pool_size: of the map that linear attention looks at, None for the other kind
     arch_settings = {
@@ -330,6 +333,7 @@ class PyramidVisionTransformerV2(PyramidTransformer):
     def __init__(self,
                  arch: Union[str, dict] = 'b2',
                  drop_path_rate: float = 0.1,
+                 in_channels: int = 3,
                  out_indices: Union[int, Sequence[int]] = (0, 1, 2, 3),
                  frozen_stages: int = -1,
                  norm_eval: bool = False,
@@ -345,7 +349,7 @@ class PyramidVisionTransformerV2(PyramidTransformer):
         def mlp(embed_dims, hidden_dims):
             return ConvMlp(embed_dims, hidden_dims, relu=arch['pool_size'] is not None)
 
-        super().__init__(arch, embed, mlp, True, drop_path_rate, out_indices, frozen_stages, norm_eval, norm_cfg,
+        super().__init__(arch, embed, mlp, True, drop_path_rate, in_channels, out_indices, frozen_stages, norm_eval, norm_cfg,
                          with_cp, init_cfg)
 
     def _init_module(self, module: nn.Module) -> None:

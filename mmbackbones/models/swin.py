@@ -34,12 +34,12 @@ STAGE_KEY = re.compile(r'(?P<group>layers|stages)\.(?P<stage>\d+)\.(?:blocks\.(?
 
 
 class PatchEmbed(nn.Module):
-    """Non-overlapping patches, one linear map, norm. ``(N, 3, H, W)`` -> ``(N, ceil(H / 4), ceil(W / 4), C)``."""
+    """Non-overlapping patches, one linear map, norm. ``(N, C_in, H, W)`` -> ``(N, ceil(H / 4), ceil(W / 4), C)``."""
     stride = 4
 
-    def __init__(self, embed_dims, norm_cfg):
+    def __init__(self, in_channels, embed_dims, norm_cfg):
         super().__init__()
-        self.proj = nn.Conv2d(3, embed_dims, self.stride, self.stride)
+        self.proj = nn.Conv2d(in_channels, embed_dims, self.stride, self.stride)
         self.norm = build_norm_layer(norm_cfg, embed_dims)[1]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -126,6 +126,7 @@ class SwinTransformer(BaseBackbone):
         window_size: rows and columns of a window. The published weights have 7, those trained at 384 pixels 12;
             weights of another one are interpolated on loading.
         drop_path_rate: of the last block's paths. Published: 0.2, 0.3, 0.5 for tiny, small and base on ImageNet.
+        in_channels: of the image.
         out_indices, frozen_stages, norm_eval, with_cp, init_cfg: see :class:`BaseBackbone`.
         norm_cfg: of all norms.
 
@@ -146,6 +147,7 @@ class SwinTransformer(BaseBackbone):
                  arch: Union[str, dict],
                  window_size: int = 7,
                  drop_path_rate: float = 0.1,
+                 in_channels: int = 3,
                  out_indices: Union[int, Sequence[int]] = (0, 1, 2, 3),
                  frozen_stages: int = -1,
                  norm_eval: bool = False,
@@ -158,7 +160,7 @@ class SwinTransformer(BaseBackbone):
         if window_size < 1:
             raise ValueError(f'{owner}: window_size={window_size}, but a window has at least one row and column')
         channels, depths, num_heads = arch['embed_dims'], arch['depths'], arch['num_heads']
-        self.patch_embed = PatchEmbed(channels, norm_cfg)
+        self.patch_embed = PatchEmbed(in_channels, channels, norm_cfg)
         drop_paths = drop_path_ramp(drop_path_rate, depths)
         for stage_index in range(self.num_built_stages):
             blocks = []
@@ -184,7 +186,7 @@ class SwinTransformer(BaseBackbone):
         self.train()
 
     def forward_stem(self, x: Tensor) -> Tensor:
-        """``(N, 3, H, W)`` -> ``(N, ceil(H / 4), ceil(W / 4), C)``."""
+        """``(N, in_channels, H, W)`` -> ``(N, ceil(H / 4), ceil(W / 4), C)``."""
         return self.patch_embed(x)
 
     def forward_output(self, index: int, x: Tensor) -> Tensor:

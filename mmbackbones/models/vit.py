@@ -37,18 +37,19 @@ NUM_STAGES = len(STRIDES)
 
 
 class PatchEmbed(nn.Module):
-    """Project patches of P x P and add their positions. ``(N, 3, H, W)`` -> ``(N, ceil(H / P), ceil(W / P), C)``.
+    """Project patches of P x P and add their positions. ``(N, C_in, H, W)`` -> ``(N, ceil(H / P), ceil(W / P), C)``.
 
     Args:
+        in_channels: of the image.
         embed_dims: C.
         patch_size: P.
         table_size: sides, in patches, of the table of positions, which other images interpolate.
     """
 
-    def __init__(self, embed_dims: int, patch_size: int, table_size: int):
+    def __init__(self, in_channels: int, embed_dims: int, patch_size: int, table_size: int):
         super().__init__()
         self.patch_size = patch_size
-        self.proj = nn.Conv2d(3, embed_dims, patch_size, patch_size)
+        self.proj = nn.Conv2d(in_channels, embed_dims, patch_size, patch_size)
         self.pos_embed = nn.Parameter(torch.empty(1, embed_dims, table_size, table_size))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -180,6 +181,7 @@ class VisionTransformer(BaseBackbone):
         img_size: training size in pixels, a multiple of ``patch_size``: that of the table of positions, which other
             images interpolate. Defaults to 224.
         drop_path_rate: of the last block, growing from 0. ViTDet trains the three with 0.1, 0.4, 0.5. Defaults to 0.
+        in_channels: of the image.
         out_indices, frozen_stages, norm_eval, with_cp, init_cfg: see :class:`BaseBackbone`.
         norm_cfg: of the norms in and behind the blocks.
 
@@ -202,6 +204,7 @@ class VisionTransformer(BaseBackbone):
                  patch_size: int = 16,
                  img_size: int = 224,
                  drop_path_rate: float = 0.,
+                 in_channels: int = 3,
                  out_indices: Union[int, Sequence[int]] = (0, 1, 2, 3),
                  frozen_stages: int = -1,
                  norm_eval: bool = False,
@@ -225,7 +228,7 @@ class VisionTransformer(BaseBackbone):
                              f'{patch_size}; the image itself may have any size')
         self.num_built_stages = NUM_STAGES  # every level comes from the last block
 
-        self.patch_embed = PatchEmbed(embed_dims, patch_size, img_size // patch_size)
+        self.patch_embed = PatchEmbed(in_channels, embed_dims, patch_size, img_size // patch_size)
         rates = drop_path_ramp(drop_path_rate, (depth // NUM_STAGES, ) * NUM_STAGES)
         for index, stride in enumerate(STRIDES):
             blocks = [Block(embed_dims, num_heads, rate, norm_cfg) for rate in rates[index]]
@@ -251,7 +254,7 @@ class VisionTransformer(BaseBackbone):
                 nn.init.zeros_(module.bias)
 
     def forward_stem(self, x: Tensor) -> Tensor:
-        """``(N, 3, H, W)`` -> ``(N, ceil(H / P), ceil(W / P), C)`` with patches of P x P."""
+        """``(N, in_channels, H, W)`` -> ``(N, ceil(H / P), ceil(W / P), C)`` with patches of P x P."""
         return self.patch_embed(x)
 
     def forward(self, x: Tensor) -> Tuple[Tensor, ...]:

@@ -6,7 +6,7 @@ from typing import Any, Dict, List, Sequence
 
 from mmengine.config import Config
 
-from ..blame import did_you_mean
+from ..blame import arguments_of, did_you_mean
 from ..errors import InputError, one_line
 from ..parts import runner_keys
 
@@ -212,9 +212,12 @@ def _new_key(tree: dict, key: str) -> str:
                 return ''
             raise InputError(f'--cfg-options {key}: the config has no {name!r}, and nothing reads it'
                              f'{did_you_mean(name, sorted(known))}')
-        elif 'type' in node or not node or done == ['default_hooks']:  # the class knows its arguments
+        elif not node or done == ['default_hooks']:
             return ''
         else:
-            return f'--cfg-options {key}: {".".join(done)} had no {name!r}{did_you_mean(name, sorted(map(str, node)))}'
+            known = arguments_of(node['type'], tree.get('default_scope') or 'mmengine') if 'type' in node else set()
+            if name in known:
+                return ''
+            return f'--cfg-options {key}: {".".join(done)} had no {name!r}{did_you_mean(name, sorted(map(str, {*node, *known})))}'
         done.append(name)
     return ''

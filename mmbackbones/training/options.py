@@ -131,14 +131,17 @@ def move_data_root(cfg: Config, data_root: str) -> None:
     _move(cfg._cfg_dict, old[0], os.path.expanduser(data_root).rstrip('/') or '/')
 
 
-def set_randomness(cfg: Config, in_file: dict, seed: Optional[int], deterministic: Optional[bool]) -> None:
-    """Seed and determinism: an option before the config, the config before the defaults. It is logged which.
+def set_randomness(cfg: Config, in_file: dict, seed: Optional[int], deterministic: Optional[bool]) -> str:
+    """Seed and determinism: an option before the config, the config before the defaults.
 
     Args:
         cfg: its ``randomness`` is completed, and may come from ``--cfg-options``.
         in_file: the ``randomness`` of the config's file.
         seed: ``--seed``, or None.
         deterministic: ``--deterministic``, or None.
+
+    Returns:
+        str: which values there are, and where each comes from.
 
     Raises:
         InputError: another value or key than MMEngine takes.
@@ -165,8 +168,7 @@ def set_randomness(cfg: Config, in_file: dict, seed: Optional[int], deterministi
         if not isinstance(randomness.get(key, False), bool):
             raise InputError(f'randomness.{key}={randomness[key]!r}: expected True or False')
     cfg.randomness = randomness
-    if global_rank() == 0:
-        print_log('Randomness: ' + ', '.join(f'{key} {randomness[key]} ({sources[key]})' for key in sources))
+    return 'Randomness: ' + ', '.join(f'{key} {randomness[key]} ({sources[key]})' for key in sources)
 
 
 def guard_images(cfg: Config, bad_images: str) -> None:
@@ -194,6 +196,7 @@ def read_command(parser: argparse.ArgumentParser, argv: Optional[List[str]]) -> 
     in_file = dict(cfg.get('randomness') or {})
     if args.data_root:
         move_data_root(cfg, args.data_root)
+    register(scope_of(cfg))
     for warning in apply_options(cfg, args.cfg_options or {}):
         if global_rank() == 0:
             print_log(f'Warning: {warning}')
@@ -203,7 +206,7 @@ def read_command(parser: argparse.ArgumentParser, argv: Optional[List[str]]) -> 
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or os.path.join(
         'work_dirs',
         Path(args.config.rpartition('::')[2]).stem)
-    set_randomness(cfg, in_file, args.seed, args.deterministic)
+    args.randomness = set_randomness(cfg, in_file, args.seed, args.deterministic)
     guard_images(cfg, args.bad_images)
     if args.amp and not torch.cuda.is_available():
         raise InputError('--amp: mixed precision needs a GPU, and torch sees none. Leave the option out.')

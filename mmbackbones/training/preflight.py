@@ -8,6 +8,7 @@ from mmengine.config import Config
 from mmengine.dist import broadcast_object_list
 from mmengine.logging import print_log
 
+from ..blame import building
 from ..data import apply_changes, check_data
 from ..errors import InputError
 from .processes import global_rank, local_size, start_group
@@ -83,7 +84,9 @@ def prepare(cfg: Config, loaders: List[str], skip_data_check: bool = False) -> N
         if skip_data_check:
             print_log('Warning: the data is not checked (--skip-data-check)')
         else:
-            changes[0] = check_inputs(cfg, loaders)
+            data = {key: cfg[key] for key in (f'{loader}_dataloader' for loader in loaders) if cfg.get(key)}
+            with building('the data', data):
+                changes[0] = check_inputs(cfg, loaders)
     start_group(cfg)
     broadcast_object_list(changes)
     apply_changes(cfg, changes[0])

@@ -22,6 +22,7 @@ from .processes import global_rank
 from .record import environment
 from .runner import Runner
 from .start import check_fit, check_initial_weights, choose_start, load_whole, warn_of_random_backbone
+from .tta import use_tta
 
 __all__ = ['run_test', 'run_training']
 
@@ -84,6 +85,7 @@ def run_training(argv: Optional[List[str]], situation: Situation) -> None:
         if not args.backbone_weights:
             warn_of_random_backbone(cfg)
         runner = build_runner(cfg)
+        runner.logger.info(args.randomness)
         if cfg.get('load_from'):
             check_fit(runner, cfg.load_from)
         if not cfg.get('resume'):
@@ -104,10 +106,17 @@ def run_test(argv: Optional[List[str]], situation: Situation) -> None:
         'python tools/test.py configs/detection/faster_rcnn_odconv_r50.py '
         'work_dirs/faster_rcnn_odconv_r50/epoch_12.pth')
     parser.add_argument('checkpoint', help='checkpoint of the whole model')
+    parser.add_argument(
+        '--tta',
+        action='store_true',
+        help="merge the results of several views of each image: by the config's tta_model and tta_pipeline, or of the "
+        'image and its mirror image')
     args, cfg = read_command(parser, argv)
     situation.use(cfg.work_dir, resumable=False)
     if not cfg.get('test_dataloader'):
         raise InputError(f'{args.config} has no test_dataloader: nothing to evaluate.')
+    if args.tta:
+        use_tta(cfg)
     if args.amp:
         cfg.test_cfg.fp16 = True
     load_whole(cfg, args.checkpoint)
@@ -116,6 +125,7 @@ def run_test(argv: Optional[List[str]], situation: Situation) -> None:
         refuse(args.config, check_config(cfg, ['test']))
     prepare(cfg, ['test'], args.skip_data_check)
     runner = build_runner(cfg)
+    runner.logger.info(args.randomness)
     check_fit(runner, cfg.load_from)
     batches = len(runner.test_dataloader)
     for hook in runner.hooks:
