@@ -8,7 +8,7 @@ import sys
 import time
 
 import pytest
-from conftest import ROOT, TINY_CONFIG, tool
+from conftest import ROOT, tool
 
 from mmbackbones import boundary, cli, training
 from mmbackbones.boundary import Ended, command
@@ -297,9 +297,11 @@ def test_options_of_training_are_said_in_one_line(argv, status, said, tiny_confi
 
 @pytest.mark.slow
 @pytest.mark.parametrize('number, status', [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_run_that_is_interrupted_says_how_it_goes_on_and_leaves_no_process(number, status, shapes, tmp_path):
+def test_a_run_that_is_interrupted_says_how_it_goes_on_and_leaves_no_process(number, status, shapes, tiny_config,
+                                                                             tmp_path):
     config, work_dir = tmp_path / 'config.py', tmp_path / 'work'
-    config.write_text(TINY_CONFIG.replace('max_epochs=3, val_interval=3', 'max_epochs=10000, val_interval=20000'))
+    config.write_text(tiny_config.read_text().replace('max_epochs=3, val_interval=3',
+                                                      'max_epochs=10000, val_interval=20000'))
     running = tool(
         'train.py', config, '--data-root', shapes, '--work-dir', work_dir, start=True, start_new_session=True)
     while not (work_dir / 'last_checkpoint').exists():
