@@ -15,9 +15,10 @@ from mmengine.model.weight_init import PretrainedInit
 from mmengine.registry import WEIGHT_INITIALIZERS
 from torch import nn
 
+from .finding import extract_state_dict, shown
 from .loading import check_finite, load_part
 from .reading import CheckpointError, read_checkpoint
-from .report import Report
+from .report import Report, listing
 
 __all__ = ['StrictPretrainedInit', 'check_own_loaders', 'load_pretrained', 'pretrained_of', 'use_strict_initializers']
 
@@ -153,7 +154,7 @@ def _try_own_loader(module: nn.Module, config: dict, name: str, partly: bool) ->
     except CheckpointError:
         raise
     except Exception as error:  # a loader that does not expect what it meets fails in any way
-        raise CheckpointError(f'{source}: {kind} does not understand it ({type(error).__name__}: {error}). '
+        raise CheckpointError(f'{source}: {kind} does not understand it ({type(error).__name__}: {shown(str(error))}). '
                               f'{hint}') from error
     if trial in _LOADED:
         return
@@ -166,4 +167,10 @@ def _try_own_loader(module: nn.Module, config: dict, name: str, partly: bool) ->
     if report.missing and not partly:
         raise CheckpointError(f'{source} does not fit {kind}: {report.summary()}. {hint}')
     check_finite({key: value for key, value in state.items() if key not in untouched}, source)
+    # copied into floating-point numbers as if they were the values themselves
+    given = extract_state_dict(read_checkpoint(config['checkpoint']))
+    quantised = [key for key, value in given.items() if value.dtype in (torch.int8, torch.uint8)]
+    if quantised:
+        raise CheckpointError(f'{source}: {kind} takes floating-point numbers, and these are quantised: '
+                              f'{listing(quantised)}')
     print_log(f'{kind}: loads {config["checkpoint"]}: {report.summary()}', logger='current')
