@@ -116,7 +116,7 @@ CODE: Dict[str, bytes] = {
         ('os.system by NEWOBJ_EX', name('os.system') + arguments(COMMAND) + b'}\x92'),
         ('os.system by INST', b'(' + text(COMMAND) + b'ios\nsystem\n'),
         ('os.system by OBJ', b'(' + name('os.system') + text(COMMAND) + b'o'),
-        ('os.system by BUILD', new('argparse.Namespace') + entries('__setstate__', name('os.system')) + b'b' + value(1) + b'b'),
+        ('os.system by BUILD', new('argparse.Namespace') + entries('__setstate__', name('os.system')) + b'b'),
         ('os.system by STACK_GLOBAL', text('os') + text('system') + b'\x93' + arguments(COMMAND) + b'R'),
         ('os.system by a name with points', text('torch') + text('os.system') + b'\x93' + arguments(COMMAND) + b'R'),
         ('os.system by an extension', b'\x82\xf0' + arguments(COMMAND) + b'R'),
@@ -475,7 +475,7 @@ def same(a: Any, b: Any) -> bool:
     if isinstance(a, (list, tuple)):
         return len(a) == len(b) and all(map(same, a, b))
     if type(a).__name__ == 'HistoryBuffer':
-        return same(vars(a), vars(b))
+        return same((a.max_length, *a.data), (b.max_length, *b.data))
     return a == b or a != a and b != b
 
 

@@ -18,12 +18,17 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Tuple
 
-# before torch is imported: a forked child has no other threads
+# before torch is imported: a forked child has no other threads; what the entrances need is imported once
 os.environ['OMP_NUM_THREADS'] = '1'
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / 'tests')]
 
 import hostile  # noqa: E402
+import mmdet.datasets  # noqa: E402, F401
+import mmdet.engine  # noqa: E402, F401
+import mmdet.evaluation  # noqa: E402, F401
+import mmdet.models  # noqa: E402, F401
+import timm  # noqa: E402, F401
 import torch  # noqa: E402
 from common import OK, Record, Result, forked, main  # noqa: E402
 from conftest import TINY_CONFIG  # noqa: E402
@@ -107,7 +112,8 @@ def mutated(rng: random.Random, data: bytes) -> bytes:
 
 
 def within(good: Path, payload: bytes, path: Path) -> None:
-    """A whole training checkpoint with a payload as one more entry."""
+    """A whole training checkpoint with a payload as one more entry, and the storage that it speaks of."""
+    payload = payload.replace(hostile.text('0'), hostile.text('hostile'))
     with zipfile.ZipFile(good) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     buffer = io.BytesIO()
@@ -115,6 +121,7 @@ def within(good: Path, payload: bytes, path: Path) -> None:
         for name, data in members.items():
             if name.endswith('/data.pkl'):
                 data = data[:-1] + hostile.text('payload') + payload + b's.'
+                archive.writestr(name.replace('data.pkl', 'data/hostile'), hostile.STORAGE)
             archive.writestr(name, data)
     path.write_bytes(buffer.getvalue())
 

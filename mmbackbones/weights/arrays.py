@@ -92,8 +92,8 @@ def read_bytes(file, size: int, budget: Budget) -> Tensor:
 
 
 def place(flat: Tensor, location: str, map_location: MapLocation) -> Tensor:
-    """Bytes where ``map_location`` puts them, as in ``torch.load``; but what it says nothing of, and everything if it is
-    None, stays on the CPU: the machine that saved may have had devices that this one has not.
+    """Bytes where ``map_location`` puts them, as in ``torch.load``; but what it says nothing of, and everything if it
+    is None, stays on the CPU: the machine that saved may have had devices that this one has not.
 
     Args:
         flat: ``(nbytes,)`` of uint8 on the CPU.
