@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
+from mmbackbones.cli import main
 from mmbackbones.files import check_target, write_atomically
 
 
@@ -81,3 +82,16 @@ def test_processes_that_write_the_same_file_never_leave_half_of_one(tmp_path, fo
     result = forked(write_and_read)
     assert result.status == 0, result.output
     assert target.read_bytes() in contents and len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize('target', ['/dev/full', '/dev/null', 'pipe', 'folder', 'nowhere/x.pth'])
+def test_convert_replaces_nothing_but_files(target, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo('pipe')
+    Path('folder').mkdir()
+    before = [os.lstat(each) for each in (*tmp_path.iterdir(), '/dev/full', '/dev/null')]
+    assert main(['convert', 'odconv_mobilenetv2_050', 'theirs.pth', target, '--force']) == 1
+    said = capsys.readouterr().err
+    assert said.count('\n') == 1 and target in said and ('no regular file' in said or 'no folder' in said)
+    after = [os.lstat(each) for each in (*tmp_path.iterdir(), '/dev/full', '/dev/null')]
+    assert [(each.st_ino, each.st_mode) for each in after] == [(each.st_ino, each.st_mode) for each in before]

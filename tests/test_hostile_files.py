@@ -41,7 +41,7 @@ def _walk(content):
 
 
 def _try(files):
-    """Read files in turn: what each gives, as a line; the name comes first, so that a crash can be told from another."""
+    """Read files in turn: what each gives, as a line. The name comes first: a crash must not hide it."""
     for title, path in files:
         print(f'{title}: ', end='', flush=True)
         try:
@@ -67,7 +67,10 @@ def _outcomes(forked, files):
 @pytest.mark.parametrize('container', hostile.CONTAINERS)
 def test_no_payload_runs_or_crashes_and_all_are_refused_in_one_line(container, forked, tmp_path):
     # what is large takes seconds, and the container makes no difference to it
-    payloads = {title: payload for title, payload in hostile.PAYLOADS.items() if container == 'zip' or len(payload) < 9999}
+    payloads = {
+        title: payload
+        for title, payload in hostile.PAYLOADS.items() if container == 'zip' or len(payload) < 9999
+    }
     files = [(title, hostile.pack(container, payload, tmp_path / f'file{index}'))
              for index, (title, payload) in enumerate(payloads.items())]
     read = {title for title, outcome in _outcomes(forked, files).items() if outcome == 'read'}
@@ -187,7 +190,7 @@ def _serve(handler):
 
 @pytest.fixture
 def site(tmp_path, monkeypatch):
-    """A site with a hostile file ``bad.pth`` and an honest one ``good.pth``; addresses of MMEngine's tables lead there."""
+    """A site with a hostile file ``bad.pth`` and an honest one ``good.pth``; MMEngine's tables lead there."""
     folder = tmp_path / 'site'
     folder.mkdir()
     hostile.pack('zip', hostile.PAYLOADS['os.system by REDUCE'], folder / 'bad')
@@ -217,16 +220,17 @@ def folder_backend(folder):
     return Backend
 
 
-ADDRESSES = ['site/bad.pth', '{site}/bad.pth', 'openmmlab://bad', 'open-mmlab://bad', 'openmmlab://local', 'mmcls://bad',
-             'torchvision://bad', 'modelzoo://bad', 's3://bucket/bad.pth', 'petrel:s3://bucket/bad.pth']
+ADDRESSES = [
+    'site/bad.pth', '{site}/bad.pth', 'openmmlab://bad', 'open-mmlab://bad', 'openmmlab://local', 'mmcls://bad',
+    'torchvision://bad', 'modelzoo://bad', 's3://bucket/bad.pth', 'petrel:s3://bucket/bad.pth'
+]
 
 
 @pytest.mark.parametrize('address', ADDRESSES)
 def test_one_reader_for_every_scheme_and_entrance(address, site):
     use_safe_loading()
     address = address.format(site=site)
-    backbone = MODELS.build(
-        dict(type='mmdet.ResNet', depth=18, init_cfg=dict(type='Pretrained', checkpoint=address)))
+    backbone = MODELS.build(dict(type='mmdet.ResNet', depth=18, init_cfg=dict(type='Pretrained', checkpoint=address)))
     for entrance in (read_checkpoint, CheckpointLoader.load_checkpoint, lambda name: load_checkpoint(backbone, name),
                      lambda name: backbone.init_weights()):
         with pytest.raises(CheckpointError, match=r'refused.*a reference to os\.system'):
@@ -235,7 +239,8 @@ def test_one_reader_for_every_scheme_and_entrance(address, site):
 
 @pytest.mark.parametrize('address, message', [
     ('openmmlab://bat', 'no such name in the table of MMEngine; did you mean bad?'),
-    ('{site}/none.pth', r'not in the cache .* \(File not found\)\. Download it .* put it at .*none\.pth, or give its path'),
+    ('{site}/none.pth',
+     r'not in the cache .* \(File not found\)\. Download it .* put it at .*none\.pth, or give its path'),
     ('{site}/', 'names no file'),
     ('gopher://bad.pth', "no scheme 'gopher'"),
     ('pavi://bad.pth', 'not to be had'),

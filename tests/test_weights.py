@@ -1,13 +1,20 @@
 """Checkpoints: the authors' load strictly, ours survive a round trip, whatever does not fit is refused by name."""
+import argparse
 import pickle
-from collections import OrderedDict
+import random
+from collections import Counter, OrderedDict, defaultdict
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from cases import build
+from hostile import same
+from mmengine.config import Config
 from mmengine.logging import HistoryBuffer
+from mmengine.optim import LinearLR, MultiStepLR, OneCycleLR
 from mmengine.runner import CheckpointLoader
+from torch import nn
 from upstream import FAMILIES, GOLDEN, golden, keys, seeded_state_dict
 
 from mmbackbones.weights import CheckpointError, load_strictly, read_checkpoint, use_safe_loading
@@ -140,9 +147,62 @@ def test_missing_broken_and_foreign_files_are_named(tmp_path):
         read_checkpoint(str(tmp_path / 'list.pth'))
 
 
-def test_the_log_in_mmengines_training_checkpoints_is_read(tmp_path):
-    history = HistoryBuffer([1.0, 2.0], [1, 1])
-    torch.save(dict(message_hub=dict(loss=history, lr=np.float64(0.1), count=np.int64(3))), tmp_path / 'epoch_1.pth')
-    read = read_checkpoint(str(tmp_path / 'epoch_1.pth'))['message_hub']
-    assert read['loss'].statistics('mean', 2) == 1.5
-    assert (read['lr'], read['count']) == (0.1, 3)
+def test_mmengines_training_checkpoints_are_read_as_they_were_written(tmp_path):
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
+    model(torch.rand(2, 3, 8, 8)).sum().backward()
+    optimizer.step()
+    schedules = [MultiStepLR(optimizer, [1, 2]), OneCycleLR(optimizer, eta_max=0.1, total_steps=9), LinearLR(optimizer)]
+    written = dict(
+        message_hub=dict(
+            log_scalars={'train/loss': HistoryBuffer([1.0, 2.0], [1, 1])}, lr=np.float64(0.1), count=np.int64(3)),
+        state_dict=model.state_dict(),
+        optimizer=optimizer.state_dict(),
+        param_schedulers=[schedule.state_dict() for schedule in schedules],
+        random=dict(numpy=np.random.get_state(), python=random.getstate(), torch=torch.get_rng_state()))
+    for zipped in (True, False):
+        torch.save(written, tmp_path / 'epoch_1.pth', _use_new_zipfile_serialization=zipped)
+        read = read_checkpoint(str(tmp_path / 'epoch_1.pth'))
+        assert same(read, written) and read['state_dict']._metadata == written['state_dict']._metadata
+    assert read['message_hub']['log_scalars']['train/loss'].statistics('mean', 2) == 1.5
+    schedules[1].load_state_dict(read['param_schedulers'][1])
+
+
+def test_objects_that_only_hold_values_become_dicts_and_strings(tmp_path):
+    args = argparse.Namespace(lr=0.1, out=Path('runs/1'), inner=argparse.Namespace(name='x'))
+    config = Config(dict(model=dict(type='ResNet', depth=50)))._cfg_dict
+    written = dict(
+        state_dict={},
+        args=args,
+        config=config,
+        default=defaultdict(list, a=[1]),
+        counter=Counter('aab'),
+        more=[{1, 2}, frozenset('a'),
+              slice(1, None), 1j,
+              torch.Size([2]),
+              torch.device('cuda:1'), 10**30])
+    for protocol in (2, 4):
+        torch.save(written, tmp_path / 'x.pth', pickle_protocol=protocol)
+        read = read_checkpoint(str(tmp_path / 'x.pth'))
+        assert read['args'] == dict(lr=0.1, out='runs/1', inner=dict(name='x'))
+        assert read['config'] == dict(model=dict(type='ResNet', depth=50)) and type(read['config']['model']) is dict
+        assert read['default'] == dict(
+            a=[1]) and read['counter'] == written['counter'] and read['more'] == written['more']
+
+
+def test_what_a_file_says_of_modules_are_their_versions_and_nothing_else(tmp_path):
+    weights = nn.BatchNorm2d(2).state_dict()
+    weights._metadata[''].update(assign_to_params_buffers=True, local=object)
+    weights._metadata['x'] = dict(version='2')
+    weights.keys = 1
+    weights._metadata[''].pop('local')
+    torch.save(weights, tmp_path / 'x.pth')
+    read = read_checkpoint(str(tmp_path / 'x.pth'))
+    assert vars(read) == dict(_metadata={'': dict(version=2), 'x': {}})
+
+
+def test_a_whole_model_is_refused_with_what_to_do(tmp_path):
+    torch.save(nn.Linear(2, 2), tmp_path / 'whole.pth')
+    with pytest.raises(
+            CheckpointError, match='is a whole object and not weights .*torch.nn.*Linear.* save its state_dic'):
+        read_checkpoint(str(tmp_path / 'whole.pth'))

@@ -10,7 +10,8 @@ from torch import Tensor
 from .pickles import Budget, DamagedError, Inert, RefusedError, printable
 
 __all__ = [
-    'MAX_DIMS', 'MapLocation', 'Storage', 'TORCH_TYPES', 'array', 'number_type', 'place', 'read_bytes', 'tensor', 'to_tensor'
+    'MAX_DIMS', 'MapLocation', 'Storage', 'TORCH_TYPES', 'array', 'number_type', 'place', 'read_bytes', 'tensor',
+    'to_tensor'
 ]
 
 MapLocation = Union[None, str, torch.device, Dict[str, str], Callable]
@@ -91,8 +92,8 @@ def read_bytes(file, size: int, budget: Budget) -> Tensor:
 
 
 def place(flat: Tensor, location: str, map_location: MapLocation) -> Tensor:
-    """Bytes where ``map_location`` puts them, which is as in ``torch.load``; but what it says nothing of, and everything
-    where it is None, stays on the CPU: the machine that saved may have had devices that this one has not.
+    """Bytes where ``map_location`` puts them, as in ``torch.load``; but what it says nothing of, and everything if it
+    is None, stays on the CPU: the machine that saved may have had devices that this one has not.
 
     Args:
         flat: ``(nbytes,)`` of uint8 on the CPU.

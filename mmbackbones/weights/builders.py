@@ -31,7 +31,11 @@ STORAGE_TYPES = {
     'ComplexDoubleStorage': torch.complex128,
     'ComplexFloatStorage': torch.complex64,
 }
-STORAGE_TYPES = {f'{module}.{name}': dtype for name, dtype in STORAGE_TYPES.items() for module in ('torch', 'torch.cuda')}
+STORAGE_TYPES = {
+    f'{module}.{name}': dtype
+    for name, dtype in STORAGE_TYPES.items()
+    for module in ('torch', 'torch.cuda')
+}
 STORAGE_TYPES['torch.storage.UntypedStorage'] = torch.uint8
 
 # names that stand for a value
@@ -47,7 +51,8 @@ RECORDS = ('argparse.Namespace', 'types.SimpleNamespace')
 PATHS = {
     f'{module}.{kind}': getattr(pathlib, f'Pure{flavour}Path')
     for flavour in ('Posix', 'Windows')
-    for kind in (f'{flavour}Path', f'Pure{flavour}Path') for module in ('pathlib', 'pathlib._local')
+    for kind in (f'{flavour}Path', f'Pure{flavour}Path')
+    for module in ('pathlib', 'pathlib._local')
 }
 # names of classes that are given as arguments, and whose calls mean nothing here
 MENTIONED = ('numpy.ndarray', 'builtins.list', 'builtins.dict', 'builtins.int', 'builtins.float', 'builtins.str',
@@ -70,8 +75,9 @@ def _bytes(data: Any) -> bytes:
 
 
 def _check_gradient(value: Tensor, requires_grad: Any) -> bool:
-    _expect(requires_grad is False or requires_grad is True and (value.is_floating_point() or value.is_complex()),
-            'a tensor')
+    _expect(
+        requires_grad is False or requires_grad is True and (value.is_floating_point() or value.is_complex()),
+        'a tensor')
     return requires_grad
 
 
@@ -164,8 +170,8 @@ def _new_array(reader: PickleReader, kind, shape, code) -> Unbuilt:
         _, shape, dtype, fortran, data = state
         data = _bytes(data)
         _expect(type(data) in (bytes, bytearray), 'an array')
-        return _finished(reader, array(data, dtype, shape, 'F' if fortran is True or fortran == 1 else 'C',
-                                       reader.budget))
+        return _finished(reader,
+                         array(data, dtype, shape, 'F' if fortran is True or fortran == 1 else 'C', reader.budget))
 
     return Unbuilt('array', build)
 
@@ -242,8 +248,8 @@ def _bytearray(reader: PickleReader, data=b'', encoding=None) -> bytearray:
 
 
 def _getattr(reader: PickleReader, owner, name):
-    """Protocol 2 has methods so. MMEngine's buffers had their statistics, which the class brings itself; its schedule of
-    one cycle has the shape of its curve."""
+    """How protocol 2 has methods: of MMEngine's log the statistics, which its class brings itself, and of its schedule
+    of one cycle the form of the curve."""
     path = owner.path if type(owner) is Name else None
     if path == HISTORY and name in ('min', 'max', 'current', 'mean'):
         return None
@@ -301,7 +307,10 @@ def _mention(path: str) -> Callable:
 
 
 BUILDERS: Dict[str, Callable] = {
-    **{path: _mention(path) for path in (*MENTIONED, *STORAGE_TYPES)},
+    **{
+        path: _mention(path)
+        for path in (*MENTIONED, *STORAGE_TYPES)
+    },
     **TENSORS,
     'torch._tensor._rebuild_from_type_v2': _tensor_with_attributes,
     'torch.Size': _size,
@@ -320,8 +329,17 @@ BUILDERS: Dict[str, Callable] = {
     'builtins.complex': _complex,
     'builtins.bytearray': _bytearray,
     'builtins.getattr': _getattr,
-    **{path: _dict for path in DICTS},
-    **{path: _record for path in RECORDS},
-    **{path: _path(kind) for path, kind in PATHS.items()},
+    **{
+        path: _dict
+        for path in DICTS
+    },
+    **{
+        path: _record
+        for path in RECORDS
+    },
+    **{
+        path: _path(kind)
+        for path, kind in PATHS.items()
+    },
     HISTORY: _history,
 }

@@ -349,8 +349,8 @@ def _read_safetensors(file: BinaryIO, length: int, map_location: MapLocation) ->
     header.pop('__metadata__', None)
     start, budget, tensors = 8 + size, Budget(length), {}
     for name, entry in header.items():
-        kind, shape, span = (entry.get(key) if type(entry) is dict else None
-                             for key in ('dtype', 'shape', 'data_offsets'))
+        kind, shape, span = (
+            entry.get(key) if type(entry) is dict else None for key in ('dtype', 'shape', 'data_offsets'))
         dtype = TORCH_TYPES.get(SAFE_TYPES.get(kind)) if type(kind) is str else None
         if dtype is None:
             raise RefusedError(f'a tensor of the type {printable(str(kind), 40)}')
@@ -393,8 +393,9 @@ def read_container(file: BinaryIO, map_location: MapLocation) -> Any:
     if head.startswith((b'PK\x03\x04', b'PK\x05\x06')):
         return _read_zip(file, length, map_location)
     if head[TAR_OFFSET:] == TAR_MAGIC:
-        raise DamagedError('it is a tar archive: unpack it; if it was written by torch.save of a version before 0.2, open '
-                           'it with torch.load where you trust it, and save its state_dict anew')
+        raise DamagedError(
+            'it is a tar archive: unpack it; if it was written by torch.save of a version before 0.2, open '
+            'it with torch.load where you trust it, and save its state_dict anew')
     # from protocol 4 on, a frame of nine bytes comes first
     if head.startswith(b'\x80') and LEGACY_START in (head[2:][:len(LEGACY_START)], head[11:][:len(LEGACY_START)]):
         return _read_legacy(file, length, map_location)

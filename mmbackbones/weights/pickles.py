@@ -293,7 +293,8 @@ class PickleReader:
         parts = value if type(value) is tuple else (value, )
         for part in parts:
             if type(part) not in KEYS or type(part) is int and abs(part) >= MAX_INT_KEY:
-                raise RefusedError(f'a key of the type {type(part).__name__}' if type(part) not in KEYS else 'a huge key')
+                raise RefusedError(f'a key of the type {type(part).__name__}' if type(part) not in
+                                   KEYS else 'a huge key')
         return value
 
     def pairs(self, container: dict, items: List[Any]) -> None:

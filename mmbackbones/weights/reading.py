@@ -76,8 +76,7 @@ def read_checkpoint(path: str, map_location: MapLocation = 'cpu') -> dict:
 
 
 def use_safe_loading() -> None:
-    """Make MMEngine read all checkpoints (``load_from``, ``resume``, ``Pretrained``) by :func:`read_checkpoint`, whatever
-    their address.
+    """Make MMEngine read all checkpoints (``load_from``, ``resume``, ``Pretrained``) by :func:`read_checkpoint`.
 
     Its maintained line falls back to unpickling anything when the safe way fails, and its older line cannot read its
     own training checkpoints with torch >= 2.6.
