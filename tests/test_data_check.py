@@ -306,7 +306,7 @@ def test_channels_and_bits_are_compared_with_what_is_loaded(cfg, data):
         check_data(cfg, ['train'])
     load.color_type = 'color'
     Image.fromarray(np.zeros((96, 96), np.uint16)).save(picture, 'PNG')
-    assert 'images of 16 bits, of which only the upper 8 are loaded: 1' in said(check_data(cfg, ['train']))
+    assert 'images of 16 bits, which lose their lower 8 when loaded: 1' in said(check_data(cfg, ['train']))
 
 
 def test_bad_images_are_a_warning_where_the_run_passes_over_them(cfg, data):
