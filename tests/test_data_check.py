@@ -128,6 +128,8 @@ SPOILED = {
     'file name a number': (each('file_name', 7, 'images', 1), (ERROR, 'file_name is no text'), (ERROR, 'file_name')),
     'width missing': (without('width', 'images', 1), (ERROR, 'without width'), (ERROR, 'images[0]')),
     'width a text': (each('width', '96', 'images', 1), (ERROR, 'no positive integer'), (ERROR, 'no positive integer')),
+    'a size that no number holds': (each('height', 10**400, 'images',
+                                         1), (ERROR, 'no positive integer'), (ERROR, 'images[0].height')),
     'another size': (each('width', 97, 'images',
                           1), (ERROR, 'annotated 97 x 96, loaded 96 x 96'), (ERROR, 'annotated 97 x 96')),
     'objects twice': (lambda content: content['annotations'].append(dict(content['annotations'][0], id=10**6)),
