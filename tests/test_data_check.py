@@ -128,6 +128,8 @@ SPOILED = {
     'file name a number': (each('file_name', 7, 'images', 1), (ERROR, 'file_name is no text'), (ERROR, 'file_name')),
     'width missing': (without('width', 'images', 1), (ERROR, 'without width'), (ERROR, 'images[0]')),
     'width a text': (each('width', '96', 'images', 1), (ERROR, 'no positive integer'), (ERROR, 'no positive integer')),
+    'a size that no number holds': (each('height', 10**400, 'images',
+                                         1), (ERROR, 'no positive integer'), (ERROR, 'images[0].height')),
     'another size': (each('width', 97, 'images',
                           1), (ERROR, 'annotated 97 x 96, loaded 96 x 96'), (ERROR, 'annotated 97 x 96')),
     'objects twice': (lambda content: content['annotations'].append(dict(content['annotations'][0], id=10**6)),
@@ -306,7 +308,7 @@ def test_channels_and_bits_are_compared_with_what_is_loaded(cfg, data):
         check_data(cfg, ['train'])
     load.color_type = 'color'
     Image.fromarray(np.zeros((96, 96), np.uint16)).save(picture, 'PNG')
-    assert 'images of 16 bits, of which only the upper 8 are loaded: 1' in said(check_data(cfg, ['train']))
+    assert 'images of 16 bits, which lose their lower 8 when loaded: 1' in said(check_data(cfg, ['train']))
 
 
 def test_bad_images_are_a_warning_where_the_run_passes_over_them(cfg, data):

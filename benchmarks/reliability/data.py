@@ -34,7 +34,7 @@ from mmbackbones.datasets.shapes import METAINFO, make_shapes
 from mmbackbones.errors import UserError
 from mmbackbones.training.options import guard_images
 
-CLASSES = METAINFO['classes']
+CLASSES, BCCD_CLASSES = METAINFO['classes'], ('RBC', 'WBC', 'Platelets')
 SIZE, NUM_TRAIN, NUM_VAL = 96, 8, 5
 TIMEOUT = 60  # seconds; a case takes less than one
 PACK = dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'))
@@ -270,7 +270,10 @@ def _swap_tags(one: str, other: str) -> Callable:
 
 
 def _normalised(rng: np.random.Generator, text: str) -> str:
-    return re.sub(r'<([xy]m\w\w)>([^<]*)<', lambda match: f'<{match[1]}>{float(match[2]) / SIZE:.4f}<', text)
+    sides = dict(
+        x=float(re.search('<width>(.*)</width>', text)[1]), y=float(re.search('<height>(.*)</height>', text)[1]))
+    return re.sub(r'<([xy])(m\w\w)>([^<]*)<',
+                  lambda match: f'<{match[1]}{match[2]}>{float(match[3]) / sides[match[1]]:.4f}<', text)
 
 
 def _bomb(rng: np.random.Generator, text: str) -> str:
@@ -438,6 +441,7 @@ IMAGES = {
     'no file': Mutation(_special),
 }
 KINDS = dict(COCO=COCO, VOC=VOC, images=IMAGES)
+DATA = dict(COCO='COCO', VOC='VOC', images='COCO')  # kind of mutation -> data that it is done to
 
 # data and what a run makes of it
 
@@ -467,8 +471,24 @@ def _write_voc(root: Path, coco: Path) -> None:
         (root / 'ImageSets' / 'Main' / f'{split}.txt').write_text('\n'.join(numbers) + '\n')
 
 
+def _take_bccd(root: Path) -> bool:
+    """A few photographs with annotations that people made, where this machine has them."""
+    source = Path(os.environ.get('MMBACKBONES_SHARED', Path(__file__).parents[3] / 'shared')) / 'data' / 'bccd_voc'
+    if not source.is_dir():
+        return False
+    for folder in ('Annotations', 'JPEGImages', 'ImageSets/Main'):
+        (root / folder).mkdir(parents=True)
+    for split, count in (('train', NUM_TRAIN), ('val', NUM_VAL)):
+        numbers = (source / 'ImageSets' / 'Main' / f'{split}.txt').read_text().split()[:count]
+        for number in numbers:
+            shutil.copy(source / 'Annotations' / f'{number}.xml', root / 'Annotations')
+            shutil.copy(source / 'JPEGImages' / f'{number}.jpg', root / 'JPEGImages')
+        (root / 'ImageSets' / 'Main' / f'{split}.txt').write_text('\n'.join(numbers) + '\n')
+    return True
+
+
 def _config(kind: str, root: Path) -> Config:
-    if kind == 'VOC':
+    if kind != 'COCO':
         common = dict(type='VOCDataset', data_prefix=dict(sub_data_root=''))
         files = {split: f'ImageSets/Main/{split}.txt' for split in ('train', 'val')}
         evaluator = dict(type='VOCMetric', metric='mAP', eval_mode='area')
@@ -479,8 +499,8 @@ def _config(kind: str, root: Path) -> Config:
     loaders = {}
     for split in ('train', 'val'):
         dataset = dict(common, data_root=str(root), ann_file=files[split], pipeline=copy.deepcopy(PIPELINE))
-        dataset.update(metainfo=dict(classes=CLASSES), test_mode=split == 'val')
-        if kind != 'VOC':
+        dataset.update(metainfo=dict(classes=BCCD_CLASSES if kind == 'BCCD' else CLASSES), test_mode=split == 'val')
+        if kind == 'COCO':
             dataset.update(data_prefix=dict(img=f'{split}2017/'))
         loaders[f'{split}_dataloader'] = dict(dataset=dataset)
     cfg = Config(dict(default_scope='mmdet', work_dir=str(root / 'work'), val_evaluator=evaluator, **loaders))
@@ -499,6 +519,17 @@ class Seen(NamedTuple):
     said: Tuple[str, ...]
     training: Dict[str, str]
     ap: float
+
+
+class Clean(NamedTuple):
+    """Data that nothing was done to.
+
+    Attributes:
+        detections: of its validation images.
+        seen: what a run sees of it.
+    """
+    detections: Dict[str, list]
+    seen: Optional[Seen]
 
 
 def _check(cfg: Config) -> Tuple[str, ...]:
@@ -543,19 +574,16 @@ def _as_dict(sample: DetDataSample) -> dict:
     return result
 
 
-def _detections(coco: Path) -> Dict[str, list]:
+def _detections(cfg: Config) -> Dict[str, list]:
     """Boxes near those of the objects, with a few missing and a few too many: x1, y1, x2, y2, score, label."""
-    rng = np.random.default_rng(0)
-    content = json.loads((coco / 'annotations' / 'instances_val2017.json').read_text())
-    found = {image['file_name']: [] for image in content['images']}
-    names = {image['id']: image['file_name'] for image in content['images']}
-    for entry in content['annotations']:
-        if rng.random() < 0.85:
-            x, y, w, h = entry['bbox']
-            box = np.array([x, y, x + w, y + h]) + rng.normal(0, 1, 4)
-            found[names[entry['image_id']]].append([*box.tolist(), rng.uniform(0.3, 1), entry['category_id'] - 1.0])
-    for boxes in found.values():
-        boxes.append([5.0, 5.0, 40.0, 50.0, float(rng.uniform(0.1, 0.6)), float(rng.integers(len(CLASSES)))])
+    rng, dataset, found = np.random.default_rng(0), DATASETS.build(cfg.val_dataloader.dataset), {}
+    for index in range(len(dataset)):
+        image = dataset.get_data_info(index)
+        boxes = found[Path(image['img_path']).name] = [[5.0, 5.0, 40.0, 50.0, float(rng.uniform(0.1, 0.6)), 0.0]]
+        for item in image['instances']:
+            if rng.random() < 0.85:
+                box = np.array(item['bbox']) + rng.normal(0, 1, 4)
+                boxes.append([*box.tolist(), float(rng.uniform(0.3, 1)), float(item['bbox_label'])])
     return found
 
 
@@ -573,73 +601,78 @@ def run(count: int, seed: int) -> Iterator[Record]:
         os.environ['MMBACKBONES_CACHE'] = str(base / 'cache')
         make_shapes(base / 'COCO', num_train=NUM_TRAIN, num_val=NUM_VAL, image_size=SIZE)
         _write_voc(base / 'VOC', base / 'COCO')
-        detections = _detections(base / 'COCO')
-        clean = {kind: Seen(*_in_child(base, kind, base / kind, detections)[1]) for kind in ('COCO', 'VOC')}
+        sets = {kind: Clean({}, None) for kind in ('COCO', 'VOC', *(['BCCD'] if _take_bccd(base / 'BCCD') else []))}
+        for kind in sets:
+            detections = json.loads(_in_child(base, lambda: _detections(_config(kind, base / kind)))[1])
+            seen = _in_child(base, lambda: _look(_config(kind, base / kind), detections))[1]
+            sets[kind] = Clean(detections, Seen(*json.loads(seen)))
         cases = [(kind, name) for kind, mutations in KINDS.items() for name in mutations]
         rng = np.random.default_rng(seed)
         for number in range(count):
             if number % len(cases) == 0:
                 rng.shuffle(cases)
-            yield _case(base, *map(str, cases[number % len(cases)]), number, seed, detections, clean)
+            yield _case(base, *map(str, cases[number % len(cases)]), number, seed, sets)
 
 
-def _in_child(base: Path,
-              kind: str,
-              root: Path,
-              detections: Dict[str, list],
-              spoil: Callable[[], None] = lambda: None) -> Tuple[Result, Any]:
-    """Spoil data and look at it, in a child.
+def _in_child(base: Path, look: Callable[[], Any]) -> Tuple[Result, Optional[str]]:
+    """Call a function in a child.
 
     Returns:
-        tuple: how the child ended, and what was seen: the fields of ``Seen``, an error's text, or None.
+        tuple: how the child ended, and what was seen as JSON: what the function returned, an error's text, or None.
     """
     outcome = base / 'outcome.json'
     outcome.unlink(missing_ok=True)
 
     def child() -> Optional[int]:
-        spoil()
         try:
-            seen: Any = _look(_config(kind, root), detections)
+            seen: Any = look()
         except UserError as error:
             seen = str(error)
         outcome.write_text(json.dumps(seen))
         return 0
 
     result = forked(child, TIMEOUT)
-    return result, json.loads(outcome.read_text()) if outcome.exists() else None
+    return result, outcome.read_text() if outcome.exists() else None
 
 
-def _case(base: Path, kind: str, name: str, number: int, seed: int, detections: Dict[str, list],
-          clean: Dict[str, Seen]) -> Record:
+def _case(base: Path, kind: str, name: str, number: int, seed: int, sets: Dict[str, Clean]) -> Record:
     """Spoil a copy of the data and see what becomes of it, in a child."""
     rng = np.random.default_rng([seed, number])
-    split = str(rng.choice(['train', 'val']))
-    data = 'VOC' if kind == 'VOC' else 'COCO'
-    root = base / 'case'
+    split, data, root = str(rng.choice(['train', 'val'])), DATA[kind], base / 'case'
+    if data == 'VOC' and 'BCCD' in sets and rng.random() < 0.5:
+        data = 'BCCD'
     shutil.rmtree(root, ignore_errors=True)
-    _copy(base / data, root)
-    result, seen = _in_child(base, data, root, detections, lambda: KINDS[kind][name].spoil(rng, root, split))
-    row, title = kind, f'{name} (case {number}, {split})'
+    shutil.copytree(base / data, root, copy_function=os.link)
+
+    def look() -> Seen:
+        KINDS[kind][name].spoil(rng, root, split)
+        return _look(_config(data, root), sets[data].detections)
+
+    result, content = _in_child(base, look)
+    title = f'{name} (case {number}, {split} of {data})'
     if result.status is None:
-        return Record(row, title, 'hung', f'after {TIMEOUT} s')
+        return Record(kind, title, 'hung', f'after {TIMEOUT} s')
     if result.crashed:
-        return Record(row, title, 'crashed', f'signal {-result.status}')
-    if result.status or seen is None:
-        return Record(row, title, 'traceback', result.output.strip().splitlines()[-1])
+        return Record(kind, title, 'crashed', f'signal {-result.status}')
+    if result.status or content is None:
+        return Record(kind, title, 'traceback', result.output.strip().splitlines()[-1])
+    seen = json.loads(content)
     if isinstance(seen, str):
-        return Record(row, title, OK if len(seen.splitlines()) == 1 else 'many lines', '')
-    said, training, ap = seen
-    before = clean[data]
-    if KINDS[kind][name].seen and tuple(said) == tuple(before.said):
-        if training != before.training and kind != 'images':
-            return Record(row, title, 'silent', 'training sees other objects or pixels')
-        if abs(ap - before.ap) > 1e-9:
-            return Record(row, title, 'silent', f'AP {ap:.4f} instead of {before.ap:.4f}')
-        if kind == 'images' and training.keys() != before.training.keys():
-            return Record(row, title, 'silent', 'training sees other images')
-        if name.startswith('half') or name == 'EXIF':
-            return Record(row, title, 'silent', 'the damage is not noticed')
-    return Record(row, title, OK)
+        return Record(kind, title, OK if len(seen.splitlines()) == 1 else 'many lines')
+    silent = KINDS[kind][name].seen and _silent(kind, name, Seen(*seen), sets[data].seen)
+    return Record(kind, title, 'silent', silent) if silent else Record(kind, title, OK)
+
+
+def _silent(kind: str, name: str, seen: Seen, before: Seen) -> str:
+    """What changed without a word, if anything."""
+    if tuple(seen.said) != tuple(before.said):
+        return ''
+    # files of images may hold other pixels, as other formats do
+    if seen.training != before.training and (kind != 'images' or seen.training.keys() != before.training.keys()):
+        return 'training sees other objects or images'
+    if abs(seen.ap - before.ap) > 1e-9:
+        return f'AP {seen.ap:.4f} instead of {before.ap:.4f}'
+    return 'the damage is not noticed' if name.startswith('half') or name == 'EXIF' else ''
 
 
 if __name__ == '__main__':

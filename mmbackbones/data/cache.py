@@ -15,16 +15,18 @@ VERSION = 1  # of the checks: findings of another are not believed
 
 
 def file_hash(path: str) -> str:
+    digest = hashlib.sha256()
     with open(path, 'rb') as file:
-        return hashlib.file_digest(file, 'sha256').hexdigest() if hasattr(hashlib, 'file_digest') else hashlib.sha256(
-            file.read()).hexdigest()
+        for block in iter(lambda: file.read(1 << 20), b''):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _place(key: Any) -> Path:
-    root = os.environ.get(CACHE_VARIABLE) or Path(os.environ.get('XDG_CACHE_HOME')
-                                                  or Path.home() / '.cache') / 'mmbackbones'
-    return Path(
-        root) / 'data' / f'{hashlib.sha256(json.dumps([VERSION, key], sort_keys=True).encode()).hexdigest()[:32]}.json'
+    own, users = os.environ.get(CACHE_VARIABLE), os.environ.get('XDG_CACHE_HOME')
+    root = Path(own) if own else (Path(users) if users else Path.home() / '.cache') / 'mmbackbones'
+    name = hashlib.sha256(json.dumps([VERSION, key], sort_keys=True).encode()).hexdigest()[:32]
+    return root / 'data' / f'{name}.json'
 
 
 def _listing(folders: Iterable[str]) -> str:

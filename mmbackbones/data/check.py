@@ -89,8 +89,9 @@ class _Check:
     def check_use(self, use: Use, uses: Sequence[Use], evaluators: Sequence[Evaluator]) -> None:
         title = use.split if len(uses) == 1 else use.key
         if use.remote:
-            self.report.summaries.append(f'{title}: the data of {use.key} is elsewhere ({use.leaf["type"]}), and not '
-                                         f'checked')
+            self.report.summaries.append(
+                f'{title}: the data of {use.key} ({use.leaf["type"]}) is elsewhere, or fetched '
+                f'by the data set itself, and not checked')
         elif _reads_as_coco(type(use.dataset)):
             self.check_coco(use, title, evaluators)
         elif _reads_as_voc(type(use.dataset)):
@@ -118,7 +119,7 @@ class _Check:
             CocoUse(
                 role=role,
                 classes=classes,
-                masks=bool(load.get('with_mask')) if use.split == 'train' else any(e.draws_masks for e in same),
+                masks=bool(load.get('with_mask')) or any(evaluator.draws_masks for evaluator in same),
                 polygons_only=not load.get('poly2mask', True),
                 filter_empty=bool(filters.get('filter_empty_gt')) and not use.dataset.test_mode,
                 min_size=0 if use.dataset.test_mode else filters.get('min_size', 0)),

@@ -140,7 +140,7 @@ class CocoFile:
             if not isinstance(entry['file_name'], str) or not entry['file_name'].strip():
                 wrong.add('images whose file_name is no text', f'images[{index}].file_name={entry["file_name"]!r:.40}')
             for side in ('height', 'width'):
-                if type(entry[side]) is not int or entry[side] <= 0:
+                if type(entry[side]) is not int or not 0 < entry[side] < 2**31:
                     wrong.add(f'images whose {side} is no positive integer',
                               f'images[{index}].{side}={entry[side]!r:.40}')
         for index, entry in enumerate(self.annotations):
@@ -316,7 +316,8 @@ class _Judge:
             findings.left_out.add('crowd regions', count=int((kept & crowd).sum()))
         kept &= ~crowd
         edge = mine & finite & boxes.over_the_edge()
-        self._flag(edge, 'boxes that reach over the edge of their image, cut off there', 'warnings')
+        cut = 'where detections end' if self.strict else 'cut off there'
+        self._flag(edge, f'boxes that reach over the edge of their image, {cut}', 'warnings')
         self._check_copies(mine & finite, image, label, boxes)
         numbers = np.arange(len(file.images))
         used = findings.count_images(

@@ -7,11 +7,13 @@ import struct
 import zlib
 from typing import BinaryIO, Iterator, NamedTuple, Optional, Tuple
 
+from PIL import Image
+
 from ..errors import UserError
 
 __all__ = [
-    'BadImageError', 'Header', 'JPEG_END', 'JPEG_START', 'SCAN', 'check_container', 'check_regular', 'jpeg_segments',
-    'read_header'
+    'BadImageError', 'MAX_PIXELS', 'Header', 'JPEG_END', 'JPEG_START', 'SCAN', 'check_container', 'check_regular',
+    'jpeg_segments', 'read_header'
 ]
 
 MAX_PIXELS = 2**30  # OpenCV's own limit
@@ -163,7 +165,6 @@ def read_header(path: str) -> Header:
 
 def _read_other(file: BinaryIO) -> Header:
     """Read the header of a format that Pillow knows."""
-    from PIL import Image
     try:
         file.seek(0)
         with Image.open(file) as image:

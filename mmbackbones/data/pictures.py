@@ -1,12 +1,15 @@
 """Whether the image files of a data set are there, and are what its annotations say, as its pipeline loads them."""
+import contextlib
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import List, NamedTuple, Optional, Sequence, Tuple
+from typing import Iterator, List, NamedTuple, Optional, Sequence, Tuple
+
+from PIL import Image
 
 from .decoding import decode_image, turns_by_exif
 from .findings import Findings
-from .images import BadImageError, Header, read_header
+from .images import MAX_PIXELS, BadImageError, Header, check_regular, read_header
 
 __all__ = ['Loading', 'Picture', 'check_pictures']
 
@@ -20,12 +23,12 @@ class Loading(NamedTuple):
     """How a pipeline loads images.
 
     Attributes:
-        color_type: MMCV's flag.
+        color_type: MMCV's flag; None for a step that is not known here.
         backend: MMCV's decoder.
         lenient: whether the run passes over bad files.
         channels: that the model takes; None where it does not say.
     """
-    color_type: str = 'color'
+    color_type: Optional[str] = 'color'
     backend: str = 'cv2'
     lenient: bool = False
     channels: Optional[int] = None
@@ -56,6 +59,9 @@ def _decoded(path: str, loading: Loading) -> Tuple[int, int, int]:
 
 
 def _look_at(picture: Picture, loading: Loading) -> List[Finding]:
+    if loading.color_type is None:
+        check_regular(picture.path)
+        return []
     header = read_header(picture.path)
     turns = turns_by_exif(loading.color_type, loading.backend)
     turned, annotated = header.orientation in TURNED, (picture.width, picture.height)
@@ -94,16 +100,25 @@ def _compare_size(annotated: Tuple[Optional[int], ...], loaded: Tuple[int, int],
 def _compare_layout(header: Header, channels: Optional[int], loading: Loading) -> List[Finding]:
     """Compare what is in the file with what the pipeline and the model take."""
     found = []
+    kept = loading.color_type == 'unchanged' or loading.backend == 'tifffile'
     if header.bits > 8:
-        if loading.color_type == 'unchanged':
-            found.append(('warnings', "images of 16 bits, which color_type='unchanged' keeps (are mean and std of the "
-                          'data_preprocessor meant for them?)', ''))
-        else:
-            found.append(('warnings', 'images of 16 bits, of which only the upper 8 are loaded', ''))
+        done = 'are kept (are mean and std of the data_preprocessor meant for them?)' if kept else \
+            'are cut off at 255' if loading.backend == 'pillow' else 'lose their lower 8'
+        found.append(('warnings', f'images of 16 bits, which {done} when loaded', ''))
     if loading.color_type == 'unchanged' and loading.channels and channels not in (None, loading.channels):
         found.append(('errors', f"images that have not the {loading.channels} channels of the data_preprocessor, and "
                       "that color_type='unchanged' loads as they are (set color_type='color')", f'{channels} channels'))
     return found
+
+
+@contextlib.contextmanager
+def _large_images() -> Iterator[None]:
+    """Let Pillow read the headers of images as large as OpenCV decodes."""
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, MAX_PIXELS
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
 
 
 def check_pictures(pictures: Sequence[Picture], loading: Loading, findings: Findings, title: str) -> None:
@@ -133,7 +148,7 @@ def check_pictures(pictures: Sequence[Picture], loading: Loading, findings: Find
     start = said = time.monotonic()
     chunks = [pictures[first:first + CHUNK] for first in range(0, len(pictures), CHUNK)]
     bad = 0
-    with ThreadPoolExecutor(THREADS) as pool:
+    with _large_images(), ThreadPoolExecutor(THREADS) as pool:
         for done, results in enumerate(pool.map(look_at, chunks), 1):
             for picture, found in results:
                 for tally, kind, detail in found:

@@ -79,7 +79,9 @@ def _steps(node: Any) -> Iterator[dict]:
 
 
 def _loading(steps: List[dict], model: dict) -> Loading:
-    step = next((step for step in steps if step_name(step) == 'LoadImageFromFile'), {})
+    step = next((step for step in steps if step_name(step) == 'LoadImageFromFile'), None if steps else {})
+    if step is None:
+        return Loading(color_type=None)
     mean = (model.get('data_preprocessor') or {}).get('mean')
     return Loading(
         step.get('color_type', 'color'),
