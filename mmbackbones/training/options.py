@@ -157,7 +157,7 @@ def set_randomness(cfg: Config, in_file: dict, seed: Optional[int], deterministi
             randomness[key], sources[key] = default, 'default'
     value = randomness['seed']
     if type(value) is not int or not 0 <= value < 2**32:
-        source = dict(config='randomness.seed=').get(sources['seed'], f'{sources["seed"]} ')
+        source = '--seed ' if sources['seed'] == '--seed' else 'randomness.seed='
         raise InputError(f'{source}{value!r}: expected a seed from 0 to {2**32 - 1}')
     for key in ('deterministic', 'diff_rank_seed'):
         if not isinstance(randomness.get(key, False), bool):
