@@ -7,7 +7,7 @@ import inspect
 import re
 import textwrap
 import traceback
-from typing import Any, Iterator, List, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
 import mmengine.registry
 import torch
@@ -16,7 +16,7 @@ from mmengine.registry import Registry
 from .errors import InputError, UserError, one_line
 from .plan import dotted, get, nodes
 
-__all__ = ['arguments_of', 'blamed', 'building', 'describe', 'did_you_mean', 'find_type', 'names_of', 'sentence', 'unknown_types']
+__all__ = ['arguments_of', 'blamed', 'building', 'describe', 'did_you_mean', 'find_type', 'names_of', 'parameters', 'sentence', 'unknown_types']
 
 REGISTRIES = [each for each in map(mmengine.registry.__dict__.get, mmengine.registry.__all__)
               if isinstance(each, Registry)]
@@ -71,18 +71,29 @@ def unknown_types(tree: Any, scope: str) -> List[Tuple[Tuple, str]]:
     return said
 
 
-def arguments_of(name: Any, scope: str) -> Set[str]:
-    """Names of the arguments of a type, and of what it hands on to the classes that it inherits."""
-    target = next((found for registry in REGISTRIES for found in [find_type(registry, name, scope)] if found), None)
-    names: Set[str] = set()
-    for kind in target.__mro__ if isinstance(target, type) else [target] if target else ():
+def parameters(target: Any) -> Dict[str, inspect.Parameter]:
+    """The arguments of a class or function by name, with those that a class hands on to what it inherits."""
+    found: Dict[str, inspect.Parameter] = {}
+    for kind in target.__mro__ if isinstance(target, type) else (target, ):
         call = vars(kind).get('__init__') if isinstance(target, type) else kind
-        if call is not None and callable(call) and kind is not object:
-            parameters = inspect.signature(call).parameters
-            names.update(parameters)
-            if not any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
-                break
-    return names - {'self', 'args', 'kwargs'}
+        if call is None or kind is object or not callable(call):
+            continue
+        own = inspect.signature(call).parameters
+        for name, parameter in own.items():
+            if name != 'self' and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+                found.setdefault(name, parameter)
+        if not any(each.kind is each.VAR_KEYWORD for each in own.values()):
+            break
+    return found
+
+
+def arguments_of(name: Any, scope: str) -> Set[str]:
+    """Names of the arguments of a type, whatever it is a type of; none where it is not known."""
+    for registry in REGISTRIES:
+        target = find_type(registry, name, scope)
+        if target is not None:
+            return set(parameters(target))
+    return set()
 
 
 def sentence(error: BaseException) -> str:
@@ -97,11 +108,9 @@ def sentence(error: BaseException) -> str:
 
 def _classes_on_the_way(error: BaseException) -> Iterator[str]:
     """Names of the classes whose methods the error went through, the innermost first."""
-    frames, entry = [], error.__traceback__
-    while entry:
-        frames.append(entry.tb_frame)
-        entry = entry.tb_next
-    for frame in reversed(frames):
+    if error.__cause__ is not None:
+        yield from _classes_on_the_way(error.__cause__)
+    for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
         owner = frame.f_locals.get('self')
         if owner is not None:
             for kind in type(owner).__mro__:
@@ -142,6 +151,8 @@ def describe(error: BaseException, tree: Any, key: str, scope: str = 'mmengine')
         key: the key that leads to it.
         scope: of its types.
     """
+    while isinstance(error.__cause__, type(error)):  # MMEngine adds the hook's address in memory to what it says
+        error = error.__cause__
     for path, said in unknown_types(tree, scope):
         if repr(get(tree, (*path, 'type')))[1:-1] in str(error):
             return f'{dotted((key, *path))}: {said}'

@@ -23,7 +23,7 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
-from .blame import building, did_you_mean, find_type, names_of
+from .blame import building, did_you_mean, find_type, names_of, parameters
 from .errors import InputError
 from .plan import dotted, nodes
 
@@ -47,6 +47,8 @@ NEEDED = (('train_dataloader', 'train_cfg', 'optim_wrapper'), ('val_dataloader',
           ('test_dataloader', 'test_cfg', 'test_evaluator'))
 # keys of a data loader that the runner takes, beside the arguments of torch's
 LOADER_KEYS = ('num_batch_per_epoch', 'disable_subprocess_warning')
+# types of values that some annotations mean, and how they are called
+SIMPLE = {(int, float): 'a number', (bool, int): 'True or False', (str, ): 'a text'}
 COUNTS = {'max_epochs': 1, 'max_iters': 1, 'val_interval': 1, 'val_begin': 0}
 
 
@@ -204,6 +206,12 @@ def _arguments(target: Callable) -> Optional[Tuple[Set[str], Set[str]]]:
     return {each.name for each in named}, {each.name for each in named if each.default is each.empty}
 
 
+def _kinds(annotation: Any) -> Tuple[type, ...]:
+    """The types of the values that an annotation takes, where it is a simple one."""
+    return {int: (int, float), float: (int, float), bool: (bool, int), str: (str, )}.get(annotation, ()) \
+        if isinstance(annotation, type) else ()
+
+
 def _look_at(part: Part, scope: str) -> Optional[str]:
     """What is wrong with a part's type or the names of its arguments; None where nothing is."""
     if not isinstance(part.node, dict):
@@ -217,6 +225,11 @@ def _look_at(part: Part, scope: str) -> Optional[str]:
             '; look at its spelling, and at what custom_imports loads'
         return f'{part.key}: type={kind!r} is not known{hint}'
     name = getattr(target, '__name__', str(kind))
+    for key, parameter in parameters(target).items():
+        kinds, value = _kinds(parameter.annotation), part.node.get(key)
+        if kinds and key in part.node and not isinstance(value, kinds) and value != parameter.default \
+                and part.registry is not registry.TRANSFORMS:  # some of them take tuples; they are built anyway
+            return f'{part.key}.{key}={value!r} ({name}): expected {SIMPLE[kinds]}'
     arguments = _arguments(target)
     if arguments is None:
         return None

@@ -1,5 +1,4 @@
 """First run: generate images of shapes, train a small ODConv Mask R-CNN on them, evaluate it and draw what it finds."""
-import argparse
 import contextlib
 import io
 import json
@@ -14,7 +13,9 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from mmbackbones.boundary import Parser, command
 from mmbackbones.datasets import METAINFO, make_shapes
+from mmbackbones.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = Path('configs', 'detection', 'mask_rcnn_odconv_r18_shapes.py')
@@ -48,9 +49,15 @@ def train(work_dir):
     ]
     # A thread that spins while it waits takes the core from the one it waits for, where other programs run as well.
     environment = dict({'OMP_WAIT_POLICY': 'PASSIVE'}, **os.environ)
-    status = subprocess.run(command, cwd=ROOT, env=environment).returncode
+    training = subprocess.Popen(command, cwd=ROOT, env=environment)
+    try:
+        status = training.wait()
+    except KeyboardInterrupt:
+        training.terminate()  # Ctrl-C reaches it too, SIGTERM does not
+        training.wait()
+        raise
     if status:
-        sys.exit(f'error: the training stopped with exit status {status}; its last lines, above, say why.')
+        raise InputError(f'the training stopped with exit status {status}; its last lines, above, say why')
     return {metric: Path(f'{prefix}.{metric}.json') for metric in ('bbox', 'segm')}
 
 
@@ -137,10 +144,12 @@ def _draw(image, objects, coco):
     return picture
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, epilog='Example: python tools/demo.py')
+@command
+def main(argv, situation):
+    """The whole demo."""
+    parser = Parser(description=__doc__, epilog='Example: python tools/demo.py')
     parser.add_argument('--work-dir', default=ROOT / 'work_dirs' / 'demo', type=Path, help='default: work_dirs/demo')
-    work_dir = parser.parse_args().work_dir.resolve()
+    work_dir = parser.parse_args(argv).work_dir.resolve()
     start = time.time()
 
     print(f'[1/3] Writing {NUM_TRAIN} training and {NUM_VAL} held-out images to {DATA}', flush=True)
@@ -162,8 +171,9 @@ def main():
     minutes, seconds = divmod(round(time.time() - start), 60)
     print(f'\nTime:    {minutes} min {seconds} s\nPicture: {os.path.relpath(picture)}', flush=True)
     if min(ap for ap, _ in scores.values()) < EXPECTED_AP:
-        sys.exit(f'error: an AP is below {EXPECTED_AP}, which this run should reach on every machine. Something in the '
-                 f'installation or the code is broken; the log of the training is in {os.path.relpath(work_dir)}.')
+        raise InputError(
+            f'an AP is below {EXPECTED_AP}, which this run should reach on every machine. Something in the installation '
+            f'or the code is broken; the log of the training is in {os.path.relpath(work_dir)}')
 
 
 if __name__ == '__main__':

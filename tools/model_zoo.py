@@ -1,6 +1,7 @@
 """Write docs/model_zoo.md from the catalogue: python tools/model_zoo.py."""
 from pathlib import Path
 
+from mmbackbones.boundary import Parser, command
 from mmbackbones.catalogue import load_catalogue
 
 PAGE = Path(__file__).resolve().parents[1] / 'docs' / 'model_zoo.md'
@@ -30,6 +31,13 @@ def render() -> str:
     return '\n'.join(lines) + '\n'
 
 
-if __name__ == '__main__':
+@command
+def main(argv, situation):
+    """Write the page."""
+    Parser(description=__doc__).parse_args(argv)
     PAGE.write_text(render())
     print(f'wrote {PAGE}')
+
+
+if __name__ == '__main__':
+    main()

@@ -20,7 +20,6 @@ from ..plan import nodes
 from ..weights import use_safe_loading, use_strict_initializers
 from .cfg_options import ConfigOptions, apply_options
 from .processes import global_rank
-from .resumable import make_resumable
 from .start import check_named_weights, set_backbone_weights, set_partial
 
 __all__ = ['build_parser', 'guard_images', 'move_data_root', 'read_command', 'set_randomness', 'set_training']
@@ -162,7 +161,7 @@ def set_randomness(cfg: Config, in_file: dict, seed: Optional[int], deterministi
             randomness[key], sources[key] = default, 'default'
     value = randomness['seed']
     if type(value) is not int or not 0 <= value < 2**32:
-        source = dict(config='randomness.seed=').get(sources['seed'], f'{sources["seed"]} ')
+        source = '--seed ' if sources['seed'] == '--seed' else 'randomness.seed='
         raise InputError(f'{source}{value!r}: expected a seed from 0 to {2**32 - 1}')
     for key in ('deterministic', 'diff_rank_seed'):
         if not isinstance(randomness.get(key, False), bool):
@@ -232,4 +231,3 @@ def set_training(cfg: Config, args: argparse.Namespace) -> None:
     if cfg.get('default_scope') == 'mmpretrain':
         # as MMPretrain's own tool does: stack in the workers, not in the main process
         cfg.train_dataloader.setdefault('collate_fn', dict(type='default_collate'))
-    make_resumable(cfg)

@@ -20,6 +20,7 @@ from .options import build_parser, read_command, set_training
 from .preflight import prepare
 from .processes import global_rank
 from .record import environment
+from .resumable import make_resumable
 from .runner import Runner
 from .start import check_fit, check_initial_weights, choose_start, load_whole, warn_of_random_backbone
 from .tta import use_tta
@@ -79,6 +80,7 @@ def run_training(argv: Optional[List[str]], situation: Situation) -> None:
     set_training(cfg, args)
     if global_rank() == 0:
         refuse(args.config, check_config(cfg, ['train', 'val']))
+    make_resumable(cfg)  # after the check, which speaks of the config as it was written
     prepare(cfg, ['train', 'val'], args.skip_data_check)
     with lock_work_dir(cfg.work_dir):
         choose_start(cfg, args.resume, args.partial_weights)

@@ -69,8 +69,14 @@ class Runner(_Runner):
         return f'custom_hooks[{custom.index(hook)}]' if hook in custom else 'hooks'
 
     def build_visualizer(self, visualizer=None):
+        """Build the visualizer, and start what it writes to, which may not be installed."""
+        backends = (visualizer or {}).get('vis_backends') if isinstance(visualizer, dict) else None
+        names = [each.get('name', each.get('type')) for each in backends or () if isinstance(each, dict)]
         with self._building('visualizer', visualizer):
-            return super().build_visualizer(visualizer)
+            built = super().build_visualizer(visualizer)
+            for name in names:
+                built.get_backend(name).experiment
+        return built
 
     def build_log_processor(self, log_processor):
         with self._building('log_processor', log_processor):
@@ -121,7 +127,9 @@ class Runner(_Runner):
         return loader
 
     def call_hook(self, fn_name: str, **kwargs) -> None:
-        super().call_hook(fn_name, **kwargs)
+        for hook in self.hooks:  # MMEngine's own cuts the stack of a TypeError, which tells whose it is
+            if hasattr(hook, fn_name):
+                getattr(hook, fn_name)(self, **kwargs)
         self._passed = self._passed | {fn_name}
 
     def train(self) -> nn.Module:
