@@ -24,6 +24,13 @@ class CheckpointError(UserError):
     """A checkpoint that cannot be read, or does not fit the model."""
 
 
+def _here() -> str:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return 'a folder that is gone'
+
+
 def _read(address: str, map_location: MapLocation) -> Any:
     """What a file holds.
 
@@ -35,7 +42,7 @@ def _read(address: str, map_location: MapLocation) -> Any:
         with open_checkpoint(address) as file:
             return read_container(file, map_location)
     except FileNotFoundError:
-        reason = f': no such file (looked from {os.getcwd()})'
+        reason = f': no such file (looked from {_here()})'
     except RefusedError as error:
         holds = 'is a whole object and not weights' if error.whole else 'holds more than weights'
         reason = f' is refused: it {holds} ({error}), and code of a file is not run. If it comes from a source that ' \
@@ -71,7 +78,8 @@ def read_checkpoint(path: str, map_location: MapLocation = 'cpu') -> dict:
         raise CheckpointError(
             f'checkpoint {printable(path, MAX_PATHS)} holds a {type(checkpoint).__name__}, expected a dict of weights')
     if path.startswith('mmcls://'):  # of these MMEngine gives the backbone alone
-        weights = checkpoint.get('state_dict', checkpoint)
+        weights = checkpoint.get('state_dict')
+        weights = weights if isinstance(weights, Mapping) else checkpoint
         parts = {key: value for key, value in weights.items() if isinstance(key, str) and key.startswith('backbone.')}
         return dict(state_dict={key[len('backbone.'):]: value for key, value in parts.items()})
     return checkpoint
