@@ -253,7 +253,7 @@ MEMORY: Dict[str, bytes] = dict([
     ('a buffer from outside', b'\x97'),
     ('a buffer to be read only', b']\x98'),
     ('the same twice', b']2a'),
-    ('a reference to nothing', b'h\x63'),
+    ('a reference to nothing', b'j\xff\xff\xff\x7f'),
     ('a mark too few', b'tt'),
     ('nothing on the stack', b'000000'),
     ('two values', b'NN'),

@@ -102,9 +102,11 @@ def fetch(url: str) -> str:
     """
     from mmengine.logging import print_log
     file = cache_file(url)
+    if os.path.exists(file):
+        return file
     folder = os.path.dirname(os.path.abspath(file))
     with _locked(folder):
-        if os.path.exists(file):
+        if os.path.exists(file):  # another has fetched it meanwhile
             return file
         try:
             request = urllib.request.Request(url, headers={'User-Agent': 'mmbackbones'})

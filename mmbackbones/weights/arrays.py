@@ -25,7 +25,7 @@ TORCH_TYPES = {
 }
 NUMPY_TYPES = ('b1', 'i1', 'i2', 'i4', 'i8', 'u1', 'u2', 'u4', 'u8', 'f2', 'f4', 'f8', 'c8', 'c16')
 
-# torch and numpy have 64 dimensions at most
+# numpy 1 has no more, and no weight as many
 MAX_DIMS = 32
 # A view may stand for more elements than its storage has (``expand``); what copies it makes them all.
 MAX_EXPANDED = 64 << 20
@@ -129,7 +129,7 @@ def tensor(storage: Any, offset: Any, size: Any, stride: Any, dtype: Optional[to
     size, stride = (tuple(each) if isinstance(each, (tuple, list)) else None for each in (size, stride))
     if size is None or stride is None or len(size) != len(stride) or len(size) > MAX_DIMS \
             or not all(map(_is_size, (offset, *size, *stride))) or max(stride, default=0) > MAX_STRIDE:
-        raise DamagedError('a tensor whose sizes and strides are none')
+        raise DamagedError('a tensor whose sizes or strides are no sizes')
     flat, count = storage.flat, math.prod(size)
     have = flat.numel() // dtype.itemsize
     last = offset + sum((each - 1) * step for each, step in zip(size, stride)) if count else offset - 1
@@ -161,7 +161,7 @@ def number_type(name: Any, order: Any) -> np.dtype:
         what = 'objects' if name in ('O', 'O8', 'O4') else f'the type {printable(str(name), 40)}'
         raise RefusedError(f'an array of {what}')
     if order not in ('<', '>', '|', '='):
-        raise DamagedError('an array whose order of bytes is none')
+        raise DamagedError('an array without an order of bytes')
     return np.dtype(f'{order}{name}')
 
 
@@ -180,7 +180,7 @@ def array(data: Union[bytes, bytearray], dtype: Any, shape: Any, order: str, bud
     """
     if not isinstance(dtype, np.dtype) or type(shape) is not tuple or len(shape) > MAX_DIMS \
             or not all(map(_is_size, shape)) or max(shape, default=0) > MAX_STRIDE:
-        raise DamagedError('an array whose type or shape is none')
+        raise DamagedError('an array whose type or shape is no such thing')
     if math.prod(shape) * dtype.itemsize != len(data):
         raise DamagedError(f'an array of the shape {list(shape)} and the type {dtype} has {len(data)} bytes')
     budget.take(len(data))

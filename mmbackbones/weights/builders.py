@@ -241,6 +241,11 @@ def _complex(reader: PickleReader, real=0., imaginary=0.) -> complex:
     return complex(real, imaginary)
 
 
+def _no_bytes(reader: PickleReader) -> bytes:
+    """How protocol 2 has a string of no bytes, such as the data of an empty array."""
+    return b''
+
+
 def _bytearray(reader: PickleReader, data=b'', encoding=None) -> bytearray:
     _expect(type(data) in (bytes, bytearray) and encoding is None, 'a string of bytes')
     reader.budget.take(len(data))
@@ -328,6 +333,7 @@ BUILDERS: Dict[str, Callable] = {
     'builtins.slice': _slice,
     'builtins.complex': _complex,
     'builtins.bytearray': _bytearray,
+    'builtins.bytes': _no_bytes,
     'builtins.getattr': _getattr,
     **{
         path: _dict

@@ -14,12 +14,21 @@ from .pickles import DamagedError, RefusedError, printable
 
 __all__ = ['CheckpointError', 'read_checkpoint', 'use_safe_loading']
 
-MAX_REASON = 300
+# characters; texts of a file are cut much shorter where they are quoted
+MAX_REASON = 380
+MAX_PATHS = 4096
 FORMATS = {'.pdparams': 'a PaddlePaddle checkpoint', '.safetensors': 'in the format of its name'}
 
 
 class CheckpointError(UserError):
     """A checkpoint that cannot be read, or does not fit the model."""
+
+
+def _here() -> str:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return 'a folder that is gone'
 
 
 def _read(address: str, map_location: MapLocation) -> Any:
@@ -28,23 +37,23 @@ def _read(address: str, map_location: MapLocation) -> Any:
     Raises:
         CheckpointError: in one line.
     """
-    name = f'checkpoint {printable(address, 4096)}'
+    length = MAX_REASON
     try:
         with open_checkpoint(address) as file:
             return read_container(file, map_location)
     except FileNotFoundError:
-        reason = f': no such file (looked from {os.getcwd()})'
+        reason = f': no such file (looked from {_here()})'
     except RefusedError as error:
         holds = 'is a whole object and not weights' if error.whole else 'holds more than weights'
         reason = f' is refused: it {holds} ({error}), and code of a file is not run. If it comes from a source that ' \
             'you trust, open it there and save its state_dict alone.'
     except OSError as error:
-        reason = f': {error.strerror or error}'
+        reason, length = f': {error.strerror or error}', MAX_PATHS
     except Exception as error:  # what is damaged in a way that nobody thought of must not be a stack of calls
         said = error if isinstance(error, DamagedError) else f'{type(error).__name__}: {error}'
         kind = FORMATS.get(os.path.splitext(address)[1], 'a PyTorch checkpoint')
         reason = f' is broken or not {kind}: {said}'
-    raise CheckpointError(f'{name}{printable(reason, MAX_REASON)}')
+    raise CheckpointError(f'checkpoint {printable(address, MAX_PATHS)}{printable(reason, length)}')
 
 
 def read_checkpoint(path: str, map_location: MapLocation = 'cpu') -> dict:
@@ -67,9 +76,10 @@ def read_checkpoint(path: str, map_location: MapLocation = 'cpu') -> dict:
     checkpoint = _read(path, map_location)
     if not isinstance(checkpoint, Mapping):
         raise CheckpointError(
-            f'checkpoint {printable(path, 4096)} holds a {type(checkpoint).__name__}, expected a dict of weights')
+            f'checkpoint {printable(path, MAX_PATHS)} holds a {type(checkpoint).__name__}, expected a dict of weights')
     if path.startswith('mmcls://'):  # of these MMEngine gives the backbone alone
-        weights = checkpoint.get('state_dict', checkpoint)
+        weights = checkpoint.get('state_dict')
+        weights = weights if isinstance(weights, Mapping) else checkpoint
         parts = {key: value for key, value in weights.items() if isinstance(key, str) and key.startswith('backbone.')}
         return dict(state_dict={key[len('backbone.'):]: value for key, value in parts.items()})
     return checkpoint
