@@ -144,5 +144,5 @@ def _check_paths(use: Use) -> None:
 def check_file(path: str, kind: str, key: str, remedy: str) -> None:
     """Raise where a file is given and is not there, or is no file: reading a pipe would never return."""
     if path and not os.path.isfile(path):
-        state = 'is no file' if os.path.exists(path) else 'not found'
+        state = 'is no regular file' if os.path.exists(path) else 'not found'
         raise InputError(f'{kind} {state}: {os.path.abspath(path)} (config key {key}). {remedy}')
