@@ -19,13 +19,13 @@ import threading
 import time
 import traceback
 from pathlib import Path
-from typing import Callable, Iterator, List, Optional, Tuple
+from typing import Callable, List, Optional, Tuple, Type
 
 from .compat import installed_stack
 from .errors import UserError, one_line
 from .version import __version__
 
-__all__ = ['Ended', 'Parser', 'Situation', 'command']
+__all__ = ['Ended', 'Parser', 'Situation', 'command', 'heed_signals']
 
 MENDABLE, USAGE, UNEXPECTED, INTERRUPTED, TERMINATED = 1, 2, 3, 130, 143
 TRACEBACK = '--traceback'
@@ -138,6 +138,8 @@ def _known(error: Exception, situation: Situation) -> Optional[str]:
     if _is_out_of_memory(error):
         return f'out of memory ({one_line(error)}): lower the batch_size or the size of the images, or use --amp on a ' \
                f'GPU'
+    if str(error).startswith('DataLoader worker (pid') and ('Killed' in str(error) or 'Bus error' in str(error)):
+        return f'{one_line(error)} The memory is used up: lower num_workers or batch_size, or give more shared memory'
     if isinstance(error, OSError):
         if error.strerror is None:
             return one_line(error)
@@ -186,9 +188,9 @@ def _end(error: BaseException, situation: Situation, show_stack: bool) -> Ended:
     """Say why a command ends. Returns the exception that ends the interpreter."""
     rank, size = _processes()
     situation.tidy()
+    if _Signals.active and _Signals.active.asked:  # whatever else it became on the way
+        error = _Signals.active.asked()
     if isinstance(error, KeyboardInterrupt):
-        for number in (signal.SIGINT, signal.SIGTERM):  # a second one ends at once what takes its time to end
-            _set_signal(number, signal.SIG_DFL)
         status, said = TERMINATED if isinstance(error, _Terminated) else INTERRUPTED, situation.way_on()
         if rank == 0:
             _say(said)
@@ -217,38 +219,65 @@ def _say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
-def _set_signal(number: int, handler) -> None:
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(number, handler)
+class _Signals:
+    """Within, Ctrl-C and SIGTERM unwind, so that workers end and the line is said; a second one ends at once.
 
-
-@contextlib.contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM unwinds, so that workers end and the line is said.
-
-    Not in one process of several: it may wait in a collective, from which no handler frees it, and the launcher speaks
-    for all.
+    Not in one process of several: it may wait in a collective, from which no handler frees it. There both end it, and
+    the launcher speaks for all.
     """
-    process = os.getpid()
+    active: Optional['_Signals'] = None
 
-    def terminate(number: int, frame) -> None:
-        if os.getpid() != process:  # a fork that has not set its own yet
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            os.kill(os.getpid(), signal.SIGTERM)
-        raise _Terminated
+    def __init__(self) -> None:
+        self.asked: Optional[Type[KeyboardInterrupt]] = None
+        self._before: dict = {}
+        self._hook = sys.unraisablehook
 
-    alone = _processes()[1] == 1
-    ours = threading.current_thread() is threading.main_thread() and signal.getsignal(
-        signal.SIGTERM) is signal.SIG_DFL and alone
-    if ours:
-        signal.signal(signal.SIGTERM, terminate)
-    if not alone and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        _set_signal(signal.SIGINT, signal.SIG_DFL)
-    try:
-        yield
-    finally:
-        if ours and signal.getsignal(signal.SIGTERM) is terminate:
+    def __enter__(self) -> '_Signals':
+        if threading.current_thread() is not threading.main_thread() or _Signals.active:
+            return self
+        alone = _processes()[1] == 1
+        for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
+            if signal.getsignal(number) is usual:
+                self._before[number] = signal.signal(number, self._ask if alone else signal.SIG_DFL)
+        if alone:
+            _Signals.active, sys.unraisablehook = self, self._unraisable
+        return self
+
+    def __exit__(self, *_) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        if _Signals.active is self:
+            _Signals.active = None
+            if not self.asked:  # else the interpreter is about to end, and destroys what was made by half
+                sys.unraisablehook = self._hook
+
+    def _ask(self, number: int, frame) -> None:
+        if self.asked:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        self.asked = _Terminated if number == signal.SIGTERM else KeyboardInterrupt
+        raise self.asked
+
+    def _unraisable(self, args) -> None:
+        if not self.asked:
+            self._hook(args)
+
+    @staticmethod
+    def in_child() -> None:
+        """Data loading workers end when their parent ends them, by SIGTERM; Ctrl-C is the parent's matter."""
+        if _Signals.active:
+            _Signals.active = None
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+os.register_at_fork(after_in_child=_Signals.in_child)
+
+
+def heed_signals() -> None:
+    """Raise what a signal asked for, if that is not done yet: what is raised in a destructor, Python drops."""
+    if _Signals.active and _Signals.active.asked:
+        raise _Signals.active.asked
 
 
 def command(run: Callable[[Optional[List[str]], Situation], None]) -> Callable[[Optional[List[str]]], None]:
@@ -268,17 +297,20 @@ def command(run: Callable[[Optional[List[str]], Situation], None]) -> Callable[[
         raise_of_logging = logging.raiseExceptions
         logging.raiseExceptions = show_stack  # a log file on a full disk is no second error
         try:
-            with _terminable():
-                run(argv, situation)
-                sys.stdout.flush()
+            with _Signals():
+                try:
+                    run(argv, situation)
+                    sys.stdout.flush()
+                except BrokenPipeError:
+                    raise
+                except (Exception, KeyboardInterrupt) as error:
+                    raise _end(error, situation, show_stack) from None
         except BrokenPipeError:  # `mmbackbones list | head`
             with contextlib.suppress(OSError, ValueError):  # else Python says it again when it flushes at the end
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except Ended:
             situation.tidy()
             raise
-        except (Exception, KeyboardInterrupt) as error:
-            raise _end(error, situation, show_stack) from None
         finally:
             logging.raiseExceptions = raise_of_logging
 

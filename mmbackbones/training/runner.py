@@ -11,6 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from ..blame import blamed, building
+from ..boundary import heed_signals
 from ..errors import UserError
 from ..parts import SPLITS, scope_of
 
@@ -127,6 +128,7 @@ class Runner(_Runner):
         return loader
 
     def call_hook(self, fn_name: str, **kwargs) -> None:
+        heed_signals()
         for hook in self.hooks:  # MMEngine's own cuts the stack of a TypeError, which tells whose it is
             if hasattr(hook, fn_name):
                 getattr(hook, fn_name)(self, **kwargs)
