@@ -26,8 +26,9 @@ from mmbackbones.plan import get, nodes  # noqa: E402
 from mmbackbones.training import run  # noqa: E402, F401  the children find it loaded
 
 TIMEOUT = 60  # seconds that a case may take
-WRONG_VALUES = (None, 'text', '', -1, 0, 1, 2.5, float('nan'), float('inf'), 10**12, [], {}, [1, 2], {'a': 1}, True,
-                False, ['text'], (), 'mmdet.Nothing')
+WRONG_VALUES = (None, 'text', '', -1, 0, 1, 2.5, float('nan'), float('inf'), 10**12, [], {}, [1, 2], {
+    'a': 1
+}, True, False, ['text'], (), 'mmdet.Nothing')
 # what a mutation of a whole config leaves alone: the data must stay where they are
 FIXED = ('filename', 'work_dir', 'data_root', 'classes', 'palette')
 
@@ -72,8 +73,8 @@ class Case:
 def typo(word: str, rng: random.Random) -> str:
     """A word with one letter doubled, dropped or exchanged with its neighbour."""
     index = rng.randrange(max(1, len(word) - 1))
-    return rng.choice((word[:index] + word[index:index + 1] + word[index:], word[:index] + word[index + 1:],
-                       word[:index] + word[index + 1:index + 2] + word[index:index + 1] + word[index + 2:]))  # yapf: disable
+    start, letter, following, end = word[:index], word[index:index + 1], word[index + 1:index + 2], word[index + 2:]
+    return rng.choice((start + 2 * letter + following + end, start + following + end, start + following + letter + end))
 
 
 def mutate(tree: dict, rng: random.Random) -> str:
@@ -113,8 +114,10 @@ class Place:
         self.root, self.data, self.config = root, root / 'shapes', root / 'tiny.py'
         make_shapes(self.data, num_train=4, num_val=2, image_size=96)
         text = TINY_CONFIG.replace('num_workers=2', 'num_workers=0, persistent_workers=False')
-        self.config.write_text(text.replace("data_root = 'data/shapes/'", f"data_root = '{self.data}/'").replace(
-            'max_epochs=3, val_interval=3', 'max_epochs=1, val_interval=1'))
+        self.config.write_text(
+            text.replace("data_root = 'data/shapes/'",
+                         f"data_root = '{self.data}/'").replace('max_epochs=3, val_interval=3',
+                                                                'max_epochs=1, val_interval=1'))
         self.whole = Config.fromfile(self.config)._cfg_dict.to_dict()
         self.count = 0
         done = forked(lambda: training.train([*self.train()[1:], '--work-dir', str(root / 'trained')]), timeout=300)
@@ -171,8 +174,10 @@ def config_case(place: Place, rng: random.Random, command: str) -> Case:
 
 def key_case(place: Place, rng: random.Random, command: str) -> Case:
     """``--cfg-options`` with a key that the config does not have, but for a letter."""
-    paths = [path for path, _ in nodes(place.whole)
-             if path and all(isinstance(key, str) for key in path) and not set(path) & set(FIXED)]
+    paths = [
+        path for path, _ in nodes(place.whole)
+        if path and all(isinstance(key, str) for key in path) and not set(path) & set(FIXED)
+    ]
     path = list(rng.choice(paths))
     index = rng.randrange(len(path))
     wrong = typo(path[index], rng)
@@ -193,19 +198,23 @@ def option_case(place: Place, rng: random.Random) -> Case:
     nowhere, file, text = str(root / 'nowhere' / 'x'), str(root / 'file'), str(root / 'text.pth')
     broken, checkpoint = str(root / 'broken.py'), str(place.checkpoint)
     bad_paths = ['', nowhere, file, text, str(root), '/dev/null', '/proc/nothing', '\0', 'x' * 300]
-    pairs = ['a', '=1', 'a=[1', 'model', 'model.backbone.depth=[1,2', 'param_scheduler.9.end=3', 'param_scheduler.x.end=3',
-             'model.backbone.depth.x=1', 'train_dataloader.batch_size=0', 'train_dataloader.batch_size=two',
-             'train_dataloader.num_workers=-1', 'optim_wrapper.optimizer.lr=-1', 'optim_wrapper.optimizer.lr=nan',
-             'train_cfg.max_epochs=0', 'train_cfg.val_interval=0', 'randomness.seed=-1', 'randomness.sed=1',
-             'val_evaluator.metric=bboxx', 'custom_hooks=[dict(type=NoHook)]', 'visualizer.vis_backends=[dict(type=x)]',
-             'default_scope=mmdett', 'load_from=', 'work_dir=', 'model=None', 'train_dataloader=1', 'a..b=1',
-             'train_cfg.max_epoch=1', 'default_hooks.checkpoint.interval=a', 'train_dataloader.sampler.type=x']
+    pairs = [
+        'a', '=1', 'a=[1', 'model', 'model.backbone.depth=[1,2', 'param_scheduler.9.end=3', 'param_scheduler.x.end=3',
+        'model.backbone.depth.x=1', 'train_dataloader.batch_size=0', 'train_dataloader.batch_size=two',
+        'train_dataloader.num_workers=-1', 'optim_wrapper.optimizer.lr=-1', 'optim_wrapper.optimizer.lr=nan',
+        'train_cfg.max_epochs=0', 'train_cfg.val_interval=0', 'randomness.seed=-1', 'randomness.sed=1',
+        'val_evaluator.metric=bboxx', 'custom_hooks=[dict(type=NoHook)]', 'visualizer.vis_backends=[dict(type=x)]',
+        'default_scope=mmdett', 'load_from=', 'work_dir=', 'model=None', 'train_dataloader=1', 'a..b=1',
+        'train_cfg.max_epoch=1', 'default_hooks.checkpoint.interval=a', 'train_dataloader.sampler.type=x'
+    ]
     weights = ['--seed=-1', '--seed=x', f'--seed={2**32}', '--launcher=foo', '--launcher=pytorch', '--amp',
                '--nosuch', '--bad-images=maybe', '--work-dir=' + file, '--work-dir=/proc/x', '--resume=' + nowhere,
-               '--resume=' + text, '--resume=' + str(root), '--backbone-weights=' + nowhere, '--backbone-weights=' + text,
-               '--data-root=' + nowhere, '--data-root=' + file, '--seed', '--cfg-options']  # yapf: disable
-    names = ['', 'resnet', 'timm:', 'timm:resnet50.x', 'timm:nothing', 'torchvision:x', 'x:y', ':', 'swin_t.x', '\0',
-             'timm:vit_base_patch16_224', 'timm:tf_mobilenetv3_small_075', '../x', 'ResNet', '-']
+               '--resume=' + text, '--resume=' + str(root), '--backbone-weights=' + nowhere,
+               '--backbone-weights=' + text, '--data-root=' + nowhere, '--data-root=' + file, '--seed', '--cfg-options']  # yapf: disable
+    names = [
+        '', 'resnet', 'timm:', 'timm:resnet50.x', 'timm:nothing', 'torchvision:x', 'x:y', ':', 'swin_t.x', '\0',
+        'timm:vit_base_patch16_224', 'timm:tf_mobilenetv3_small_075', '../x', 'ResNet', '-'
+    ]
     targets = [*bad_paths, '/proc/x.py', str(root / 'nowhere' / 'y.py')]
     command = rng.choice(['train', 'train', 'test', 'swap', 'check', 'info', 'convert', 'list', 'bench'])
     if command == 'train':
@@ -231,11 +240,14 @@ def option_case(place: Place, rng: random.Random) -> Case:
         argv = ['list', rng.choice(['--family', '--document', '--implementation', '--max-params', '--max-macs']),
                 rng.choice(['', 'x', '-1', '0', 'nan', '\0', 'inf'])]  # yapf: disable
     else:
-        bad = ['--json=' + rng.choice(targets), '--chart=' + rng.choice([*targets, 'chart.nosuch']), '--pairs=0',
-               '--pairs=x', '--shape=1,3,8,8', '--shape=x', '--device=cuda', '--device=x', '--threads=0', '--dtype=x']
+        bad = [
+            '--json=' + rng.choice(targets), '--chart=' + rng.choice([*targets, 'chart.nosuch']), '--pairs=0',
+            '--pairs=x', '--shape=1,3,8,8', '--shape=x', '--device=cuda', '--device=x', '--threads=0', '--dtype=x'
+        ]
         argv = rng.choice([['bench', rng.choice(names), '--against', 'timm'], ['bench', 'swin_t', '--against', 'x'],
-                           ['bench', 'pvtv2_b0', '--against', 'mmdet', '--shape=1,3,32,32', '--pairs=1', rng.choice(bad)],
-                           ['bench', 'swin_t']])  # yapf: disable
+                           ['bench', 'swin_t'],
+                           ['bench', 'pvtv2_b0', '--against', 'mmdet', '--shape=1,3,32,32', '--pairs=1',
+                            rng.choice(bad)]])  # yapf: disable
     if argv[0] not in ('train', 'test'):
         argv = ['mmbackbones', *argv]
     name = re.sub(re.escape(str(root)), 'ROOT', ' '.join(argv))
