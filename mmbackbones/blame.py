@@ -16,10 +16,14 @@ from mmengine.registry import Registry
 from .errors import InputError, UserError, one_line
 from .plan import dotted, get, nodes
 
-__all__ = ['arguments_of', 'blamed', 'building', 'describe', 'did_you_mean', 'find_type', 'names_of', 'parameters', 'sentence', 'unknown_types']
+__all__ = [
+    'arguments_of', 'blamed', 'building', 'describe', 'did_you_mean', 'find_type', 'names_of', 'parameters', 'sentence',
+    'unknown_types'
+]
 
-REGISTRIES = [each for each in map(mmengine.registry.__dict__.get, mmengine.registry.__all__)
-              if isinstance(each, Registry)]
+REGISTRIES = [
+    each for each in map(mmengine.registry.__dict__.get, mmengine.registry.__all__) if isinstance(each, Registry)
+]
 # errors of the machine: no part of the config is to blame
 MACHINE = (MemoryError, torch.OutOfMemoryError, UserError)
 LONGEST = 300  # characters of what a library says

@@ -43,7 +43,7 @@ REMEDIES = {
 
 # Seconds that a process of several gives the others. The launcher ends them all when one has ended, so that what all
 # meet is said by the first alone, and what comes of another's end is not said at all.
-PATIENCE_OF_FIRST, PATIENCE_BEFORE_GROUP, PATIENCE = 1, 10, 2
+PATIENCE_OF_FIRST, PATIENCE_BEFORE_GROUP, PATIENCE = 2, 10, 6
 
 
 class Ended(SystemExit):
@@ -136,8 +136,8 @@ def _known(error: Exception, situation: Situation) -> Optional[str]:
         # some name several faults, a line each
         return one_line(error) if 'Traceback (most recent call last):' in str(error) else str(error).strip()
     if _is_out_of_memory(error):
-        return f'out of memory ({one_line(error)}): lower the batch_size or the size of the images, or use --amp on a ' \
-               f'GPU'
+        return f'out of memory ({one_line(error)}): lower the batch_size or the size of the images, or use --amp on ' \
+               'a GPU'
     if str(error).startswith('DataLoader worker (pid') and ('Killed' in str(error) or 'Bus error' in str(error)):
         return f'{one_line(error)} The memory is used up: lower num_workers or batch_size, or give more shared memory'
     if isinstance(error, OSError):

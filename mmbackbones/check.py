@@ -240,15 +240,18 @@ def image_channels(cfg: Config) -> Optional[int]:
     if not kinds and cfg.get('train_dataloader'):  # images from memory, or of several files
         means = _preprocessor(cfg)[1].get('mean')
         return len(means) if isinstance(means, (list, tuple)) else None
-    counts = {1 if str(kind).startswith('grayscale') else 3 if str(kind).startswith('color') else None for kind in kinds}
+    counts = {
+        1 if str(kind).startswith('grayscale') else 3 if str(kind).startswith('color') else None
+        for kind in kinds
+    }
     return counts.pop() if len(counts) == 1 else None if counts else 3
 
 
 def _preprocessor(cfg: Config) -> Tuple[str, dict]:
     """Key and config of what normalizes the images; inside of it where it serves several branches."""
-    key, part = next(((key, part) for key, part in (('model.data_preprocessor', cfg.model.get('data_preprocessor')),
-                                                    ('data_preprocessor', cfg.get('data_preprocessor'))) if part),
-                     ('', {}))
+    key, part = next(((key, part)
+                      for key, part in (('model.data_preprocessor', cfg.model.get('data_preprocessor')),
+                                        ('data_preprocessor', cfg.get('data_preprocessor'))) if part), ('', {}))
     while isinstance(part.get('data_preprocessor'), dict):
         key, part = f'{key}.data_preprocessor', part['data_preprocessor']
     return key, part
@@ -260,9 +263,10 @@ def _image_problem(cfg: Config, error: Misfit) -> str:
     known = parameters_of(cfg, backbone)
     own = [f'set model.backbone.in_channels={error.given}'] if 'in_channels' in known else []
     remedies = own + (["load the images with color_type='color'"] if error.given == 1 else [])
-    return (f'the pipeline loads {"grey images (1 channel)" if error.given == 1 else f"images of {error.given} channels"}'
-            f', but model.backbone ({_kind(backbone)}) is for {error.expected}: '
-            f'{", or ".join(remedies) or "set color_type of LoadImageFromFile accordingly"}')
+    return (
+        f'the pipeline loads {"grey images (1 channel)" if error.given == 1 else f"images of {error.given} channels"}'
+        f', but model.backbone ({_kind(backbone)}) is for {error.expected}: '
+        f'{", or ".join(remedies) or "set color_type of LoadImageFromFile accordingly"}')
 
 
 def _pixel_problems(cfg: Config) -> List[str]:

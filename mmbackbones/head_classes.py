@@ -22,10 +22,7 @@ def _heads(node: Any, key: str = 'model', is_head: bool = False) -> Iterator[Tup
             yield from _heads(child, f'{key}[{index}]', is_head)
 
 
-def check_head_classes(model: dict,
-                       num_classes: int,
-                       dataset_key: str,
-                       num_things: Optional[int] = None) -> None:
+def check_head_classes(model: dict, num_classes: int, dataset_key: str, num_things: Optional[int] = None) -> None:
     """Compare the numbers of classes of every head in a model's config with the data set.
 
     Args:

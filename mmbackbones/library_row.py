@@ -30,9 +30,10 @@ def find_row(name: str) -> Backbone:
     if not colon:
         return find_backbone(name)
     if library not in ROWS:
-        raise UnknownNameError(f'no library {library!r}; there are {" and ".join(f"{each}:NAME" for each in ROWS)}. A network '
-                       'of MMPretrain or MMDetection can be named in a config: '
-                       "backbone=dict(type='mmbackbones.OpenMMLabBackbone', backbone=dict(type='mmdet.RegNet', ...))")
+        raise UnknownNameError(
+            f'no library {library!r}; there are {" and ".join(f"{each}:NAME" for each in ROWS)}. A network '
+            'of MMPretrain or MMDetection can be named in a config: '
+            "backbone=dict(type='mmbackbones.OpenMMLabBackbone', backbone=dict(type='mmdet.RegNet', ...))")
     return ROWS[library](model_name)
 
 

@@ -15,7 +15,6 @@ from typing import Any, Callable, Iterator, List, NamedTuple, Optional, Sequence
 import torch
 from mmengine import registry
 from mmengine.config import Config
-from mmengine.dataset import BaseDataset
 from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.registry import DefaultScope, Registry
@@ -294,8 +293,11 @@ def _build_optimizer(optimizer: dict) -> torch.optim.Optimizer:
 
 def _loader_problem(key: str, loader: dict, scope: str) -> Optional[str]:
     """Try the options of torch's data loader on a list of numbers; no worker is started."""
-    options = {name: value for name, value in loader.items()
-               if name not in ('dataset', 'sampler', 'batch_sampler', 'collate_fn', 'worker_init_fn')}
+    options = {
+        name: value
+        for name, value in loader.items()
+        if name not in ('dataset', 'sampler', 'batch_sampler', 'collate_fn', 'worker_init_fn')
+    }
     known = _arguments(DataLoader)[0] | set(LOADER_KEYS)
     for name in options:
         if name not in known:
@@ -311,9 +313,10 @@ def _loader_problem(key: str, loader: dict, scope: str) -> Optional[str]:
             return problem
     if options.get('persistent_workers') and not options.get('num_workers'):
         return f'{key}.persistent_workers=True needs num_workers above 0: set it to False'
-    return _try(
-        key, {name: value for name, value in options.items() if name not in LOADER_KEYS}, scope,
-        lambda each: DataLoader([0, 1], **each))
+    return _try(key, {
+        name: value
+        for name, value in options.items() if name not in LOADER_KEYS
+    }, scope, lambda each: DataLoader([0, 1], **each))
 
 
 def _count_problem(key: str, node: dict, name: str, lowest: int, whole: Tuple[type, ...] = (int, )) -> Optional[str]:
@@ -361,7 +364,8 @@ def _optimizer_problems(cfg: Config, scope: str) -> Iterator[Optional[str]]:
         if 'type' not in schedule and any(isinstance(each, (dict, list)) for each in schedule.values()):
             continue  # of several optimizers by name
         part = Part(key, schedule, registry.PARAM_SCHEDULERS, ('optimizer', 'epoch_length', 'convert_to_iter_based'))
-        end = loop.get('max_epochs' if schedule.get('by_epoch', True) else 'max_iters') or 10**9  # not known before the data
+        end = loop.get(
+            'max_epochs' if schedule.get('by_epoch', True) else 'max_iters') or 10**9  # not known before the data
 
         def build(each: dict, end=end) -> None:
             each.setdefault('end', end)
@@ -424,8 +428,10 @@ def check_optimizer(cfg: Config, model: nn.Module) -> List[str]:
     if wrapper is None:
         return []
     if str(wrapper.get('type', '')).endswith('AmpOptimWrapper') and not torch.cuda.is_available():
-        return ["optim_wrapper.type='AmpOptimWrapper': mixed precision needs a GPU, and torch sees none; take "
-                "'OptimWrapper'"]
+        return [
+            "optim_wrapper.type='AmpOptimWrapper': mixed precision needs a GPU, and torch sees none; take "
+            "'OptimWrapper'"
+        ]
     with _trial():
         problem = _try('optim_wrapper', wrapper, scope_of(cfg), lambda each: build_optim_wrapper(model, each))
     return [problem] if problem else []

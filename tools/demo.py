@@ -172,8 +172,8 @@ def main(argv, situation):
     print(f'\nTime:    {minutes} min {seconds} s\nPicture: {os.path.relpath(picture)}', flush=True)
     if min(ap for ap, _ in scores.values()) < EXPECTED_AP:
         raise InputError(
-            f'an AP is below {EXPECTED_AP}, which this run should reach on every machine. Something in the installation '
-            f'or the code is broken; the log of the training is in {os.path.relpath(work_dir)}')
+            f'an AP is below {EXPECTED_AP}, which this run should reach on every machine. Something in the '
+            f'installation or the code is broken; the log of the training is in {os.path.relpath(work_dir)}')
 
 
 if __name__ == '__main__':

@@ -71,8 +71,8 @@ class Case:
 def typo(word: str, rng: random.Random) -> str:
     """A word with one letter doubled, dropped or exchanged with its neighbour."""
     index = rng.randrange(max(1, len(word) - 1))
-    return rng.choice((word[:index] + word[index:index + 1] + word[index:], word[:index] + word[index + 1:],
-                       word[:index] + word[index + 1:index + 2] + word[index:index + 1] + word[index + 2:]))  # yapf: disable
+    start, letter, following, end = word[:index], word[index:index + 1], word[index + 1:index + 2], word[index + 2:]
+    return rng.choice((start + 2 * letter + following + end, start + following + end, start + following + letter + end))
 
 
 def mutate(tree: dict, rng: random.Random) -> str:
@@ -207,8 +207,9 @@ def option_case(place: Place, rng: random.Random) -> Case:
     ]
     weights = ['--seed=-1', '--seed=x', f'--seed={2**32}', '--launcher=foo', '--launcher=pytorch', '--amp',
                '--nosuch', '--bad-images=maybe', '--work-dir=' + file, '--work-dir=/proc/x', '--resume=' + nowhere,
-               '--resume=' + text, '--resume=' + str(root), '--backbone-weights=' + nowhere, '--backbone-weights=' + text,
-               '--data-root=' + nowhere, '--data-root=' + file, '--seed', '--cfg-options']  # yapf: disable
+               '--resume=' + text, '--resume=' + str(root), '--backbone-weights=' + nowhere,
+               '--backbone-weights=' + text, '--data-root=' + nowhere, '--data-root=' + file, '--seed',
+               '--cfg-options']  # yapf: disable
     names = [
         '', 'resnet', 'timm:', 'timm:resnet50.x', 'timm:nothing', 'torchvision:x', 'x:y', ':', 'swin_t.x', '\0',
         'timm:vit_base_patch16_224', 'timm:tf_mobilenetv3_small_075', '../x', 'ResNet', '-'
@@ -243,8 +244,9 @@ def option_case(place: Place, rng: random.Random) -> Case:
             '--pairs=x', '--shape=1,3,8,8', '--shape=x', '--device=cuda', '--device=x', '--threads=0', '--dtype=x'
         ]
         argv = rng.choice([['bench', rng.choice(names), '--against', 'timm'], ['bench', 'swin_t', '--against', 'x'],
-                           ['bench', 'pvtv2_b0', '--against', 'mmdet', '--shape=1,3,32,32', '--pairs=1', rng.choice(bad)],
-                           ['bench', 'swin_t']])  # yapf: disable
+                           ['bench', 'swin_t'],
+                           ['bench', 'pvtv2_b0', '--against', 'mmdet', '--shape=1,3,32,32', '--pairs=1',
+                            rng.choice(bad)]])  # yapf: disable
     if argv[0] not in ('train', 'test'):
         argv = ['mmbackbones', *argv]
     name = re.sub(re.escape(str(root)), 'ROOT', ' '.join(argv))

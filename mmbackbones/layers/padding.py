@@ -9,8 +9,9 @@ __all__ = ['pad_to_multiples', 'padded_size']
 
 
 def padded_size(size: Tuple[int, int], multiples: Tuple[int, int]) -> Tuple[int, int]:
-    """(H, W) up to multiples of (h, w), written so that a compiler with symbols for H and W sees the multiple."""
-    return tuple(-(-length // step) * step for length, step in zip(size, multiples))
+    """(H, W) up to multiples of (h, w), written so that a compiler sees the multiple, and for ONNX, whose
+    division truncates: a negative number would be rounded up."""
+    return tuple((length + step - 1) // step * step for length, step in zip(size, multiples))
 
 
 def pad_to_multiples(x: Tensor, multiples: Tuple[int, int], channels_last: bool = False) -> Tensor:

@@ -94,8 +94,9 @@ class BaseBackbone(BaseModule, metaclass=ABCMeta):
     would hold parameters that never get a gradient. Blocks may hand each other another layout than ``(N, C, H, W)``;
     :meth:`forward_output` then makes the map.
 
-    Input ``(N, 3, H, W)``, or of ``in_channels`` where a backbone has this argument, of any H and W from 32 up. Output a tuple of ``(N, C_i, H_i, W_i)``, one for each of
-    ``out_indices``, the finest first, with ``H_i = ceil(H / stride_i)``.
+    Input ``(N, 3, H, W)``, or as many channels as ``in_channels`` says where a backbone has it, of any H and W from 32
+    up. Output a tuple of ``(N, C_i, H_i, W_i)``, one for each of ``out_indices``, the finest first, with ``H_i = ceil(H
+    / stride_i)``.
 
     Args:
         num_stages: how many stages the network has.

@@ -200,8 +200,8 @@ class PyramidTransformer(BaseBackbone):
     convert_state_dict = staticmethod(convert_state_dict)
 
     def __init__(self, arch: dict, embed: Callable, mlp: Callable, norm_stages: bool, drop_path_rate: float,
-                 in_channels: int, out_indices: Union[int, Sequence[int]], frozen_stages: int, norm_eval: bool, norm_cfg: dict,
-                 with_cp: bool, init_cfg: Optional[dict]):
+                 in_channels: int, out_indices: Union[int, Sequence[int]], frozen_stages: int, norm_eval: bool,
+                 norm_cfg: dict, with_cp: bool, init_cfg: Optional[dict]):
         super().__init__(4, out_indices, frozen_stages, norm_eval, with_cp, init_cfg)
         inner_norm_cfg = {**norm_cfg, 'eps': 1e-5}
         drop_paths = drop_path_ramp(drop_path_rate, arch['depths'])
@@ -285,8 +285,8 @@ class PyramidVisionTransformer(PyramidTransformer):
             return PatchEmbed(in_channels, embed_dims, patch_size, patch_size, norm_cfg, table_size)
 
         arch = choose_arch(type(self).__name__, arch, self.arch_settings)
-        super().__init__(arch, embed, Mlp, False, drop_path_rate, in_channels, out_indices, frozen_stages, norm_eval, norm_cfg,
-                         with_cp, init_cfg)
+        super().__init__(arch, embed, Mlp, False, drop_path_rate, in_channels, out_indices, frozen_stages, norm_eval,
+                         norm_cfg, with_cp, init_cfg)
 
     def resize_tables(self, state_dict: Dict[str, Tensor]) -> Dict[str, Tensor]:
         """Interpolate position tables of another image size to ours."""
@@ -349,8 +349,8 @@ class PyramidVisionTransformerV2(PyramidTransformer):
         def mlp(embed_dims, hidden_dims):
             return ConvMlp(embed_dims, hidden_dims, relu=arch['pool_size'] is not None)
 
-        super().__init__(arch, embed, mlp, True, drop_path_rate, in_channels, out_indices, frozen_stages, norm_eval, norm_cfg,
-                         with_cp, init_cfg)
+        super().__init__(arch, embed, mlp, True, drop_path_rate, in_channels, out_indices, frozen_stages, norm_eval,
+                         norm_cfg, with_cp, init_cfg)
 
     def _init_module(self, module: nn.Module) -> None:
         super()._init_module(module)

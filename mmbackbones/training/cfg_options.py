@@ -218,6 +218,7 @@ def _new_key(tree: dict, key: str) -> str:
             known = arguments_of(node['type'], tree.get('default_scope') or 'mmengine') if 'type' in node else set()
             if name in known:
                 return ''
-            return f'--cfg-options {key}: {".".join(done)} had no {name!r}{did_you_mean(name, sorted(map(str, {*node, *known})))}'
+            hint = did_you_mean(name, sorted(map(str, {*node, *known})))
+            return f'--cfg-options {key}: {".".join(done)} had no {name!r}{hint}'
         done.append(name)
     return ''

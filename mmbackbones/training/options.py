@@ -89,8 +89,10 @@ def _data_roots(cfg: Config) -> List[str]:
     """The folders that the config names as roots, without those inside of others."""
     if cfg.get('data_root'):
         return [_normal(cfg.data_root)]
-    roots = {_normal(node) for path, node in nodes(cfg._cfg_dict)
-             if path[-1:] == ('data_root', ) and isinstance(node, str) and node}
+    roots = {
+        _normal(node)
+        for path, node in nodes(cfg._cfg_dict) if path[-1:] == ('data_root', ) and isinstance(node, str) and node
+    }
     return sorted(root for root in roots if not any(other != root and _below(root, other) for other in roots))
 
 
@@ -202,9 +204,8 @@ def read_command(parser: argparse.ArgumentParser, argv: Optional[List[str]]) -> 
     check_kinds(cfg)
     register(scope_of(cfg))
     cfg.launcher = args.launcher
-    cfg.work_dir = args.work_dir or cfg.get('work_dir') or os.path.join(
-        'work_dirs',
-        Path(args.config.rpartition('::')[2]).stem)
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or os.path.join('work_dirs',
+                                                                        Path(args.config.rpartition('::')[2]).stem)
     args.randomness = set_randomness(cfg, in_file, args.seed, args.deterministic)
     guard_images(cfg, args.bad_images)
     if args.amp and not torch.cuda.is_available():

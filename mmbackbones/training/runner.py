@@ -6,6 +6,7 @@ from typing import Any, Iterator, Optional, Set
 
 import numpy as np
 import torch
+from mmengine.dist import get_rank
 from mmengine.runner import Runner as _Runner
 from torch import nn
 from torch.utils.data import DataLoader
@@ -75,7 +76,7 @@ class Runner(_Runner):
         names = [each.get('name', each.get('type')) for each in backends or () if isinstance(each, dict)]
         with self._building('visualizer', visualizer):
             built = super().build_visualizer(visualizer)
-            for name in names:
+            for name in names if get_rank() == 0 else ():
                 built.get_backend(name).experiment
         return built
 

@@ -50,8 +50,9 @@ def _kind(step: dict) -> str:
 def _flipped(pipeline: List[dict]) -> List[dict]:
     """A test pipeline that ends in two views of each image."""
     if not pipeline or _kind(pipeline[-1]) not in PACKING:
-        raise InputError('--tta: the test pipeline does not end in PackDetInputs or PackInputs, so no mirrored view can '
-                         'be put into it; give tta_pipeline in the config')
+        raise InputError(
+            '--tta: the test pipeline does not end in PackDetInputs or PackInputs, so no mirrored view can '
+            'be put into it; give tta_pipeline in the config')
     *steps, pack = copy.deepcopy(list(pipeline))
     if _kind(pack) == 'PackDetInputs':
         keys = pack.get('meta_keys') or ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')
@@ -73,8 +74,9 @@ def _default_model(cfg: Config) -> dict:
     if (cfg.model.get('roi_head') or {}).get('mask_head'):
         masks.append('roi_head.mask_head')
     if masks:
-        raise InputError(f'--tta: MMDetection merges boxes alone, and this model predicts masks (model.{masks[0]}); give '
-                         f'tta_model in the config')
+        raise InputError(
+            f'--tta: MMDetection merges boxes alone, and this model predicts masks (model.{masks[0]}); give '
+            f'tta_model in the config')
     settings = cfg.model.get('test_cfg') or {}
     found = {
         name: next((node for path, node in nodes(settings) if path[-1:] == (name, ) and path[:1] != ('rpn', )), None)
