@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 SOURCES := $(wildcard mmbackbones tools configs tests benchmarks)
-CAMPAIGNS := files data options kills
+CAMPAIGNS := files weights data options kills
 
 .PHONY: help install demo test quick exhaustive campaign lint clean
 .DELETE_ON_ERROR:

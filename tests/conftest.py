@@ -1,10 +1,11 @@
 """Fixtures shared by the tests: data, a tiny detector and processes to run it in."""
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
-from typing import Optional
+from typing import Callable, Optional
 
 import pytest
 
@@ -26,6 +27,26 @@ def shared_data(name: str) -> Path:
 def cache_of_the_tests(tmp_path_factory):
     """What data checks keep does not go to the home of whoever runs the tests."""
     os.environ['MMBACKBONES_CACHE'] = str(tmp_path_factory.mktemp('cache'))
+
+
+@pytest.fixture
+def case_folder(tmp_path, monkeypatch) -> Callable[[str], Path]:
+    """Gives a copy of a folder of ``shared/cases``, and makes it the current one; without them, the test is skipped."""
+
+    def copy(name: str) -> Path:
+        cases = Path(os.environ.get('MMBACKBONES_SHARED', ROOT.parent / 'shared')) / 'cases'
+        if not cases.is_dir():
+            pytest.skip(f'no cases at {cases}; MMBACKBONES_SHARED names the folder that holds them')
+        folder = tmp_path / 'cases' / name
+        shutil.copytree(cases / name, folder, copy_function=shutil.copyfile)
+        for path in (folder, *folder.rglob('*')):
+            path.chmod(0o755)
+        for parent in (tmp_path, tmp_path / 'cases'):  # the cases look for it at either place
+            shutil.copyfile(cases / 'base_faster.py', parent / 'base_faster.py')
+        monkeypatch.chdir(folder)
+        return folder
+
+    return copy
 
 
 @pytest.fixture(autouse=True)

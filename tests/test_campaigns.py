@@ -7,7 +7,7 @@ import pytest
 from conftest import ROOT
 
 # cases that take about half a minute each
-COUNTS = dict(files=60, data=40, options=20, kills=3)
+COUNTS = dict(files=60, weights=20, data=40, options=20, kills=3)
 
 
 @pytest.mark.slow

@@ -533,19 +533,11 @@ def test_right_data_is_accepted(coco_mini, tmp_path):
 
 
 @pytest.fixture
-def case(tmp_path, monkeypatch):
-    """Gives the config of a case, in a copy of its folder; where the cases are not, the test is skipped."""
+def case(case_folder):
+    """Gives the config of a case."""
 
     def load(name: str) -> Config:
-        cases = Path(os.environ.get('MMBACKBONES_SHARED', ROOT.parent / 'shared')) / 'cases'
-        if not cases.is_dir():
-            pytest.skip(f'no cases at {cases}; MMBACKBONES_SHARED names the folder that holds them')
-        folder = tmp_path / 'cases' / name
-        shutil.copytree(cases / name, folder, copy_function=shutil.copyfile)
-        for path in (folder, *folder.rglob('*')):
-            path.chmod(0o755)
-        shutil.copyfile(cases / 'base_faster.py', tmp_path / 'base_faster.py')
-        monkeypatch.chdir(folder)
+        case_folder(name)
         cfg = Config.fromfile('config.py')
         cfg.work_dir = 'work_dirs/config'
         return cfg

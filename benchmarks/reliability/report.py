@@ -18,14 +18,16 @@ Each case is made from a seed, so that it can be made again; a case that ends ot
 fail. [SECURITY.md](../SECURITY.md) says what is promised for which kind of file.
 
 What counts as wrong:
-
-| campaign | wrong is |
-|-|-|
-| `kills.py` | a run that does not end after `--resume`; one that ends with other weights, optimizer, schedules, losses or checkpoints than the run that was left alone, to the last bit |
-| `files.py` | code of a file that ran, an interpreter that crashed, a traceback, a hang; an honest file that is refused or read differently |
-| `data.py` | an AP that changes without a word, a traceback, a hang |
-| `options.py` | a traceback, an error that the boundary of the commands does not know, a hang, an option that is ignored |
 """
+
+WRONG = dict(
+    kills='a run that does not end after `--resume`; one that ends with other weights, optimizer, schedules, losses or '
+    'checkpoints than the run that was left alone, to the last bit',
+    files='code of a file that ran, an interpreter that crashed, a traceback, a hang; an honest file that is refused or '
+    'read differently',
+    data='an AP that changes without a word, a traceback, a hang',
+    options='a traceback, an error that the boundary of the commands does not know, a hang, an option that is ignored',
+    weights='weights that are loaded in part or not at all without a word, a traceback, a hang')
 
 
 def _section(path: Path) -> List[str]:
@@ -47,7 +49,8 @@ def _section(path: Path) -> List[str]:
 
 
 def main() -> None:
-    lines = INTRODUCTION.splitlines()
+    lines = [*INTRODUCTION.splitlines(), '', '| campaign | wrong is |', '|-|-|']
+    lines += [f'| `{name}.py` | {wrong} |' for name, wrong in WRONG.items()]
     for name in sys.argv[1:]:
         lines += _section(Path(name))
     PAGE.write_text('\n'.join(lines) + '\n')
