@@ -272,6 +272,8 @@ MEMORY: Dict[str, bytes] = dict([
 PAYLOADS: Dict[str, bytes] = {**CODE, **MEMORY}
 # read, without what they set: no attribute of a file is
 HARMLESS = {'the methods of a state dict'}
+# not one value: in a list, say, they may be well formed
+UNEVEN = {'two values', 'nothing on the stack', 'a mark too few', 'marks without end'}
 
 # containers
 

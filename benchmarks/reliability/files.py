@@ -257,7 +257,7 @@ def cases(rng: random.Random, count: int, base: Base) -> Iterator[Tuple[str, str
         if kind == 'payload':
             title, container = rng.choice(titles), rng.choice(containers)
             file = hostile.pack(container, dressed(rng, hostile.PAYLOADS[title]), path)
-            yield f'payload: {container}', title, file, read(file), title not in hostile.HARMLESS
+            yield f'payload: {container}', title, file, read(file), title not in hostile.HARMLESS | hostile.UNEVEN
         elif kind == 'spliced':
             container = rng.choice(containers)
             file = hostile.pack(container, spliced(rng), path)
