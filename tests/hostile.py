@@ -10,14 +10,16 @@ import pickle
 import struct
 import tarfile
 import zipfile
-import zlib
 from collections import OrderedDict
 from typing import Any, Callable, Dict, Optional
 
 import numpy as np
 import torch
 
-__all__ = ['ARCHIVES', 'CONTAINERS', 'HEADERS', 'PAYLOADS', 'honest', 'pack', 'same', 'state_dict']
+__all__ = [
+    'ARCHIVES', 'CONTAINERS', 'HARMLESS', 'HEADERS', 'PAYLOADS', 'UNEVEN', 'executed', 'honest', 'pack', 'same',
+    'state_dict'
+]
 
 CANARY = 'canary'  # file that payloads leave in the current folder when they run
 COMMAND = f'touch {CANARY}'
@@ -272,6 +274,8 @@ MEMORY: Dict[str, bytes] = dict([
 PAYLOADS: Dict[str, bytes] = {**CODE, **MEMORY}
 # read, without what they set: no attribute of a file is
 HARMLESS = {'the methods of a state dict'}
+# not one value: in a list, say, they may be well formed
+UNEVEN = {'two values', 'nothing on the stack', 'a mark too few', 'marks without end'}
 
 # containers
 
@@ -481,11 +485,6 @@ def same(a: Any, b: Any) -> bool:
 
 def _bits(values: torch.Tensor) -> bytes:
     return values.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
-
-
-def checksum(path) -> int:
-    with open(path, 'rb') as file:
-        return zlib.crc32(file.read())
 
 
 def executed(folder) -> bool:

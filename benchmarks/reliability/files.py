@@ -234,7 +234,10 @@ def read(file: str, honest: str = '') -> Callable[[], None]:
 def cases(rng: random.Random, count: int, base: Base) -> Iterator[Tuple[str, str, str, Callable[[], None], bool]]:
     """(kind, name, file, what the child does, whether it must fail) of each case."""
     titles, containers, entrances = list(hostile.PAYLOADS), list(hostile.CONTAINERS), list(ENTRANCES)
-    whole = {container: Path(hostile.honest(str(base.folder / 'honest'), container)) for container in HONEST}
+    whole = {
+        container: Path(hostile.honest(str(base.folder / f'honest_{container}'), container))
+        for container in HONEST
+    }
     for index in range(count):
         path = base.folder / f'case{index}'
         if index % SHARE_OF_ENTRANCES == 0:
@@ -254,7 +257,7 @@ def cases(rng: random.Random, count: int, base: Base) -> Iterator[Tuple[str, str
         if kind == 'payload':
             title, container = rng.choice(titles), rng.choice(containers)
             file = hostile.pack(container, dressed(rng, hostile.PAYLOADS[title]), path)
-            yield f'payload: {container}', title, file, read(file), title not in hostile.HARMLESS
+            yield f'payload: {container}', title, file, read(file), title not in hostile.HARMLESS | hostile.UNEVEN
         elif kind == 'spliced':
             container = rng.choice(containers)
             file = hostile.pack(container, spliced(rng), path)
