@@ -9,6 +9,7 @@ import io
 import os
 import random
 import resource
+import shutil
 import sys
 import tempfile
 import threading
@@ -31,7 +32,6 @@ import mmdet.models  # noqa: E402, F401
 import timm  # noqa: E402, F401
 import torch  # noqa: E402
 from common import OK, Record, Result, forked, main  # noqa: E402
-from conftest import TINY_CONFIG  # noqa: E402
 from mmengine.registry import MODELS  # noqa: E402
 
 from mmbackbones import cli, training  # noqa: E402
@@ -283,7 +283,7 @@ def prepare(folder: Path, site: str) -> Base:
     """Data, a config and a training checkpoint."""
     data, config = folder / 'data', folder / 'tiny.py'
     make_shapes(data, num_train=4, num_val=2, image_size=96)
-    config.write_text(TINY_CONFIG)
+    shutil.copyfile(ROOT / 'tests' / 'data' / 'tiny_faster_rcnn.py', config)
     base = Base(folder, config, data, folder / 'good' / 'epoch_1.pth', site)
 
     def once():

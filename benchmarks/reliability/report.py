@@ -21,10 +21,10 @@ What counts as wrong:
 """
 
 WRONG = dict(
-    kills='a run that does not end after `--resume`; one that ends with other weights, optimizer, schedules, losses or '
-    'checkpoints than the run that was left alone, to the last bit',
-    files='code of a file that ran, an interpreter that crashed, a traceback, a hang; an honest file that is refused or '
-    'read differently',
+    kills='a run that does not end after `--resume`; one that ends with other weights, optimizer, schedules, losses '
+    'or checkpoints than the run that was left alone, to the last bit',
+    files='code of a file that ran, an interpreter that crashed, a traceback, a hang; an honest file that is '
+    'refused or read differently',
     data='an AP that changes without a word, a traceback, a hang',
     options='a traceback, an error that the boundary of the commands does not know, a hang, an option that is ignored',
     weights='weights that are loaded in part or not at all without a word, a traceback, a hang')
