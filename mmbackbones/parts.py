@@ -84,6 +84,9 @@ def check_kinds(cfg: Config) -> None:
     Raises:
         InputError: it names the key.
     """
+    for path, node in nodes(cfg._cfg_dict):
+        if path[-1:] == ('_scope_', ) and not isinstance(node, (str, type(None))):
+            raise InputError(f'{dotted(path)}={node!r}: expected the name of a package')
     for keys, kinds, said in KINDS:
         for key in keys:
             value = cfg.get(key)
