@@ -188,7 +188,7 @@ def test_layers_have_their_rates_wherever_the_backbone_is(name, prefixes):
     full = max(rates.values())
     lower = {name for name, rate in rates.items() if rate < full}
     assert lower and all(name.startswith(tuple(prefixes)) for name in lower)
-    assert rates[f'{prefixes[0]}patch_embed.proj.weight'] == min(rates.values()) == pytest.approx(full * 0.5**25)
+    assert rates[f'{prefixes[0]}patch_embed.proj.weight'] == min(rates.values()) < full / 1e6
 
 
 def test_tta_takes_the_config_or_mirrors(tiny_config, tmp_path):
