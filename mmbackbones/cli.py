@@ -200,7 +200,7 @@ def convert_weights(args) -> None:
         raise FileExistsError(f'{target} exists; --force overwrites it')
     row = find_backbone(args.name)
     if row.config is None:
-        raise ValueError(f'{row.name} is {NOT_YET} there; `mmbackbones info {row.name}` says what is known of it')
+        raise InputError(f'{row.name} is {NOT_YET} there; `mmbackbones info {row.name}` says what is known of it')
     backbone = MODELS.build(dict(row.config))
     backbone.load_pretrained(args.checkpoint)
     weights = backbone.state_dict()

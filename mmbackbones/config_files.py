@@ -100,7 +100,9 @@ def _unreadable(name: str, path: Path, error: BaseException) -> str:
         return f'{file} inherits what is not there: {one_line(error)}; look at its _base_'
     if isinstance(error, ImportError):
         return f'{file}: custom_imports: {one_line(error.__cause__ or error)}; PYTHONPATH must hold the folder'
-    return f'{file} cannot be read as a config: {type(error).__name__}: {one_line(error)}'
+    said = f'{type(error).__name__}: {one_line(error)}'
+    return f'{name} cannot be read as a config: {said}' if file == name else \
+        f'{name} inherits what MMEngine cannot read, {file}: {said}'
 
 
 def inherited_name(config: str, target: Path) -> str:

@@ -48,6 +48,7 @@ NEEDED = (('train_dataloader', 'train_cfg', 'optim_wrapper'), ('val_dataloader',
 LOADER_KEYS = ('num_batch_per_epoch', 'disable_subprocess_warning')
 # types of values that some annotations mean, and how they are called
 SIMPLE = {(int, float): 'a number', (bool, int): 'True or False', (str, ): 'a text'}
+MOST_WORKERS = 1024  # more are a slip of the keyboard, and would end the machine
 COUNTS = {'max_epochs': 1, 'max_iters': 1, 'val_interval': 1, 'val_begin': 0}
 
 
@@ -84,6 +85,9 @@ def check_kinds(cfg: Config) -> None:
     Raises:
         InputError: it names the key.
     """
+    for path, node in nodes(cfg._cfg_dict):
+        if path[-1:] == ('_scope_', ) and not isinstance(node, (str, type(None))):
+            raise InputError(f'{dotted(path)}={node!r}: expected the name of a package')
     for keys, kinds, said in KINDS:
         for key in keys:
             value = cfg.get(key)
@@ -311,6 +315,8 @@ def _loader_problem(key: str, loader: dict, scope: str) -> Optional[str]:
         problem = _count_problem(key, options, name, lowest)
         if problem:
             return problem
+    if options.get('num_workers', 0) > MOST_WORKERS:
+        return f'{key}.num_workers={options["num_workers"]}: expected at most {MOST_WORKERS}'
     if options.get('persistent_workers') and not options.get('num_workers'):
         return f'{key}.persistent_workers=True needs num_workers above 0: set it to False'
     return _try(key, {

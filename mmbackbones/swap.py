@@ -427,7 +427,10 @@ def _change_model(plan: Plan, row: Backbone) -> None:
         dotted((*plan.root, 'backbone')),
         'starts from random weights without --backbone-weights FILE or, in the backbone, init_cfg'
         f'{" or pretrained" if published else ""}{published}')
-    swap_statistics(plan, row)
+    if image_channels(cfg) == 1:
+        plan.keep('data_preprocessor', 'stays: the weights of no backbone of the catalogue are for grey images')
+    else:
+        swap_statistics(plan, row)
     after = check_fit(plan.cfg)
     if after.problems:
         raise _misfit(plan, row, old, after.problems[0])

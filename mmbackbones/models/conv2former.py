@@ -122,7 +122,9 @@ class Block(nn.Module):
 
 
 def stride4_stem(in_channels: int, channels: int) -> nn.Sequential:
-    """3x3 with stride 2, 3x3, 2x2 with stride 2. ``(N, C_in, H, W)`` -> ``(N, C, H / 4, W / 4)``, rounded up.
+    """The paper's: 3x3 with stride 2, 3x3, 2x2 with stride 2.
+
+    ``(N, in_channels, H, W)`` -> ``(N, channels, ceil(H / 4), ceil(W / 4))``.
     """
     hidden = channels // 2
     return nn.Sequential(

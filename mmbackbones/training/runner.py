@@ -70,6 +70,10 @@ class Runner(_Runner):
         custom = list(self.cfg.get('custom_hooks') or ())
         return f'custom_hooks[{custom.index(hook)}]' if hook in custom else 'hooks'
 
+    def setup_env(self, env_cfg) -> None:
+        with self._building('env_cfg', env_cfg):
+            super().setup_env(env_cfg)
+
     def build_visualizer(self, visualizer=None):
         """Build the visualizer, and start what it writes to, which may not be installed."""
         backends = (visualizer or {}).get('vis_backends') if isinstance(visualizer, dict) else None

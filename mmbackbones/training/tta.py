@@ -29,9 +29,8 @@ def use_tta(cfg: Config) -> None:
         InputError: results of this model cannot be merged.
     """
     dataset = cfg.test_dataloader.dataset
-    pipeline = cfg.get('tta_pipeline') or _flipped(dataset.get('pipeline') or [])
     if not any(_kind(step) == 'TestTimeAug' for step in dataset.get('pipeline') or ()):
-        dataset.pipeline = copy.deepcopy(pipeline)
+        dataset.pipeline = copy.deepcopy(cfg.get('tta_pipeline')) or _flipped(dataset.get('pipeline') or [])
     if cfg.model.get('module'):  # by the config itself
         return
     if not cfg.get('tta_model'):
