@@ -24,6 +24,12 @@ def _transforms(node: Any) -> Iterator[Any]:
             yield from _transforms(child)
 
 
+def _is_state(state: Any) -> bool:
+    """Whether a checkpoint holds what :meth:`ResumeHook.before_save_checkpoint` writes."""
+    return isinstance(state, dict) and type(state.get('batch')) is int and state['batch'] >= 0 and all(
+        len(kept) == 2 and type(kept[0]) is int and type(kept[1]) is float for kept in state.get('early_stopping', ()))
+
+
 @HOOKS.register_module()
 class ResumeHook(Hook):
     """Keeps in checkpoints, and restores, what MMEngine leaves out.
@@ -52,7 +58,7 @@ class ResumeHook(Hook):
                 for key, value in hub.get('log_scalars', {}).items() if isinstance(value, HistoryBuffer)
             }
         state = checkpoint.get(STATE)
-        self.state = state if isinstance(state, dict) else {}
+        self.state = state if _is_state(state) else {}
         gradients = checkpoint.get(GRADIENTS)
         if isinstance(gradients, list) and len(gradients) == get_world_size():
             self.gradients = gradients[get_rank()]
@@ -86,9 +92,9 @@ class ResumeHook(Hook):
                 f'{"; ".join(differences)}',
                 logger='current')
         for hook, kept in zip(self._early_stopping(runner), self.state.get('early_stopping', ())):
-            hook.wait_count, hook.best_score = int(kept[0]), float(kept[1])
+            hook.wait_count, hook.best_score = kept
         if hasattr(runner.train_loop, 'batch') and self.state.get('batches') == len(runner.train_dataloader):
-            runner.train_loop.batch = min(max(int(self.state.get('batch', 0)), 0), len(runner.train_dataloader))
+            runner.train_loop.batch = min(self.state['batch'], len(runner.train_dataloader))
         self._restore_gradients(runner)
         if getattr(runner.train_loop, 'validation_is_due', bool)():
             print_log('Validating first: the checkpoint is of the time before its validation', logger='current')
