@@ -27,7 +27,8 @@ def _transforms(node: Any) -> Iterator[Any]:
 def _is_state(state: Any) -> bool:
     """Whether a checkpoint holds what :meth:`ResumeHook.before_save_checkpoint` writes."""
     return isinstance(state, dict) and type(state.get('batch')) is int and state['batch'] >= 0 and all(
-        len(kept) == 2 and type(kept[0]) is int and type(kept[1]) is float for kept in state.get('early_stopping', ()))
+        isinstance(kept, (list, tuple)) and len(kept) == 2 and type(kept[0]) is int and type(kept[1]) is float
+        for kept in state.get('early_stopping', ()))
 
 
 @HOOKS.register_module()
