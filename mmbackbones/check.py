@@ -39,7 +39,8 @@ def first_neck(model: dict) -> Tuple[Optional[dict], str]:
 
 
 def _kind(part: dict) -> str:
-    return part['type'] if isinstance(part['type'], str) else part['type'].__name__
+    kind = part.get('type', 'no type')
+    return kind if isinstance(kind, str) else getattr(kind, '__name__', str(kind))
 
 
 def listed(values: Sequence) -> str:

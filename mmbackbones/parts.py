@@ -42,6 +42,7 @@ KINDS = (
 )
 SPLITS = ('train', 'val', 'test')
 # all there or none of them
+MODEL_PARTS = ('backbone', 'neck', '_head')
 NEEDED = (('train_dataloader', 'train_cfg', 'optim_wrapper'), ('val_dataloader', 'val_cfg', 'val_evaluator'),
           ('test_dataloader', 'test_cfg', 'test_evaluator'))
 # keys of a data loader that the runner takes, beside the arguments of torch's
@@ -100,11 +101,18 @@ def check_kinds(cfg: Config) -> None:
     for name, hook in (cfg.get('default_hooks') or {}).items():
         if hook is not None and not isinstance(hook, dict):
             raise InputError(f'default_hooks.{name}={hook!r}: expected a dict, or None to leave the hook out')
+        if hook is not None and hook.get('type') is None:
+            raise InputError(f"default_hooks.{name} has no type{did_you_mean('type', list(hook))}")
     if not cfg.get('model'):
         near = did_you_mean('model', [key for key in cfg if key not in runner_keys()])
         raise InputError(f'the config has no model: it is a part for others to inherit{near}')
     if 'type' not in cfg.model:
         raise InputError("model has no type: expected, for example, type='FasterRCNN'")
+    for path, node in nodes(cfg.model):
+        if path and isinstance(path[-1], str) and path[-1].endswith(MODEL_PARTS) and node is not None:
+            whole = node if isinstance(node, (list, tuple)) and node and path[-1] != 'backbone' else [node]
+            if not all(isinstance(each, dict) for each in whole):
+                raise InputError(f'{dotted(("model", *path))}={node!r}: expected a dict with a type')
     if cfg.get('runner_type', 'Runner') != 'Runner':
         raise InputError(f'runner_type={cfg.runner_type!r}: runs are by MMEngine\'s Runner alone; leave the key out')
     for split in SPLITS:
