@@ -304,7 +304,16 @@ def test_a_run_that_is_interrupted_says_how_it_goes_on_and_leaves_no_process(num
     config.write_text(tiny_config.read_text().replace('max_epochs=3, val_interval=3',
                                                       'max_epochs=10000, val_interval=20000'))
     running = tool(
-        'train.py', config, '--data-root', shapes, '--work-dir', work_dir, start=True, start_new_session=True)
+        'train.py',
+        config,
+        '--data-root',
+        shapes,
+        '--work-dir',
+        work_dir,
+        start=True,
+        start_new_session=True,
+        # a shell has what runs in its background ignore it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     while not (work_dir / 'last_checkpoint').exists():
         assert running.poll() is None, running.communicate()[0]
         time.sleep(0.1)
