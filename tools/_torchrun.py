@@ -74,6 +74,8 @@ def main() -> None:
     except ChildFailedError as error:
         sys.exit(_explain(error))
     except SignalException as error:
+        going_on = '; go on with --resume' if os.path.basename(script) == 'train.py' else ''
+        print(f'interrupted{going_on}', file=sys.stderr)
         sys.exit(128 + error.sigval)
     except (RendezvousError, ConnectionError, TimeoutError) as error:
         sys.exit(f'error: the machines do not find each other: {str(error).splitlines()[0]}. See that all are started, '
