@@ -232,3 +232,5 @@ def set_training(cfg: Config, args: argparse.Namespace) -> None:
     if cfg.get('default_scope') == 'mmpretrain':
         # as MMPretrain's own tool does: stack in the workers, not in the main process
         cfg.train_dataloader.setdefault('collate_fn', dict(type='default_collate'))
+    # workers that outlive an epoch remember what they have loaded: a resumed run would not know it
+    cfg.train_dataloader.persistent_workers = False

@@ -19,7 +19,6 @@ def make_resumable(cfg: Config) -> None:
     if loader.get('sampler') and loader.sampler.get('type') != 'mmbackbones.NumberedSampler':
         loader.sampler = dict(type='mmbackbones.NumberedSampler', sampler=loader.sampler)
     loader.worker_init_fn = dict(type='mmbackbones.hooks.random_seed.seed_worker')
-    loader.persistent_workers = False
     loop = cfg.get('train_cfg')
     if loop:
         kind = loop.get('type') or ('EpochBasedTrainLoop' if loop.get('by_epoch', True) else 'IterBasedTrainLoop')
