@@ -2,6 +2,7 @@
 
 python benchmarks/reliability/kills.py --count 200
 """
+import copy
 import os
 import random
 import shutil
@@ -113,7 +114,7 @@ def _write_config(kind: Kind, path: Path) -> Path:
     cfg = Config.fromfile(TINY)
     cfg.merge_from_dict(dict(default_hooks=dict(logger=dict(interval=100))))
     for change in kind.changes:
-        cfg = Config(Config._merge_a_into_b(change, cfg._cfg_dict))
+        cfg = Config(Config._merge_a_into_b(copy.deepcopy(change), cfg._cfg_dict))
     cfg.dump(path)
     return path
 

@@ -15,6 +15,7 @@ from mmengine.hooks import LoggerHook
 from ..boundary import Situation
 from ..check import check_config
 from ..errors import InputError
+from ..weights import read_checkpoint
 from .lock import lock_work_dir
 from .options import build_parser, read_command, set_training
 from .preflight import prepare
@@ -124,6 +125,7 @@ def run_test(argv: Optional[List[str]], situation: Situation) -> None:
     load_whole(cfg, args.checkpoint)
     cfg.resume = False
     if global_rank() == 0:
+        read_checkpoint(cfg.load_from)  # before the runner writes its log: a file that cannot be read leaves no folder
         refuse(args.config, check_config(cfg, ['test']))
     prepare(cfg, ['test'], args.skip_data_check)
     runner = build_runner(cfg)

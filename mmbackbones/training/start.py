@@ -253,6 +253,9 @@ def choose_start(cfg: Config, resume: Optional[str], partial: bool = False) -> N
                           f'Pass --resume to go on with it, or --work-dir to keep it.')
         if choice[0]:
             check_resumable(read_checkpoint(choice[0]), choice[0])
+        elif cfg.get('load_from'):
+            _check_named('load_from', cfg.load_from)
+            read_checkpoint(split_source(cfg.load_from)[0])  # before the runner writes its log
     broadcast_object_list(choice)
     if choice[0]:
         load_whole(cfg, choice[0])
