@@ -16,7 +16,7 @@ from mmbackbones.follow import build
 from mmbackbones.head_classes import check_head_classes
 from mmbackbones.swap import swap_backbone
 from mmbackbones.training.cfg_options import apply_options, parse_value
-from mmbackbones.training.options import move_data_root, set_randomness
+from mmbackbones.training.options import drop_hooks, move_data_root, set_randomness
 from mmbackbones.training.tta import use_tta
 
 VALUES = {
@@ -225,3 +225,9 @@ def test_tta_evaluates_a_checkpoint(tiny_config, shapes, tmp_path, capsys):
         f"_base_ = '{tiny_config}'\nmodel = dict(_delete_=True, type='DetTTAModel', module={{{{_base_.model}}}},"
         ' tta_cfg=dict(nms=dict(type="nms", iou_threshold=0.5), max_per_img=100))\n')
     training.test([str(wrapping), str(work_dir / 'epoch_1.pth'), *options, '--tta'])
+
+
+def test_a_default_hook_that_is_none_is_left_out():
+    cfg = Config(dict(default_hooks=dict(checkpoint=None, visualization=None, logger=dict(type='LoggerHook'))))
+    drop_hooks(cfg)
+    assert cfg.default_hooks == dict(checkpoint=None, logger=dict(type='LoggerHook'))

@@ -25,6 +25,7 @@ from .start import check_named_weights, set_backbone_weights, set_partial
 __all__ = ['build_parser', 'guard_images', 'move_data_root', 'read_command', 'set_randomness', 'set_training']
 
 DATA_VARIABLE = 'MMBACKBONES_DATA'
+MMENGINE_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
 IMAGE_LOADERS = ('LoadImageFromFile', 'mmcv.LoadImageFromFile', 'mmdet.LoadImageFromFile',
                  'mmpretrain.LoadImageFromFile')
 
@@ -187,6 +188,15 @@ def guard_images(cfg: Config, bad_images: str) -> None:
             node['on_error'] = bad_images if bad_images == 'error' or not evaluation else 'blank'
 
 
+def drop_hooks(cfg: Config) -> None:
+    """Leave out default hooks that are None. MMEngine does so with its own, and fails on those that a config adds."""
+    hooks = cfg.get('default_hooks') or {}
+    for name in [name for name, hook in hooks.items() if hook is None and name not in MMENGINE_HOOKS]:
+        del hooks[name]
+        if global_rank() == 0:
+            print_log(f'default_hooks.{name}=None: the hook is left out')
+
+
 def read_command(parser: argparse.ArgumentParser, argv: Optional[List[str]]) -> Tuple[argparse.Namespace, Config]:
     """The options, and the config with those of them applied that training and evaluation share."""
     args = parser.parse_args(argv)
@@ -202,6 +212,7 @@ def read_command(parser: argparse.ArgumentParser, argv: Optional[List[str]]) -> 
         if global_rank() == 0:
             print_log(f'Warning: {warning}')
     check_kinds(cfg)
+    drop_hooks(cfg)
     register(scope_of(cfg))
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or os.path.join('work_dirs',
