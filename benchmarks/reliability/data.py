@@ -676,4 +676,4 @@ def _silent(kind: str, name: str, seen: Seen, before: Seen) -> str:
 
 
 if __name__ == '__main__':
-    main('spoiled data', run, 600)
+    main('Spoiled data', run, 600)

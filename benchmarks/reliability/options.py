@@ -283,4 +283,4 @@ def run_campaign(count: int, seed: int) -> Iterator[Record]:
 
 
 if __name__ == '__main__':
-    main('bad options and configs', run_campaign, default_count=400)
+    main('Bad options and configs', run_campaign, default_count=400)
