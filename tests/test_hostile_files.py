@@ -86,10 +86,8 @@ def test_archives_and_headers_that_lie_are_refused_in_one_line(forked, tmp_path)
     assert set(_outcomes(forked, files).values()) == {'refused'}
 
 
-@pytest.mark.parametrize('container', [*hostile.CONTAINERS, 'safetensors'])
+@pytest.mark.parametrize('container', [*(each for each in hostile.CONTAINERS if each != 'tar'), 'safetensors'])
 def test_what_is_cut_off_is_refused_and_what_is_changed_crashes_nothing(container, forked, tmp_path):
-    if container == 'tar':
-        pytest.skip('no such file is read')
     whole = Path(hostile.honest(str(tmp_path / 'whole'), container))
     data, original = whole.read_bytes(), read_checkpoint(str(whole))
     rng, files = np.random.default_rng(0), []

@@ -4,15 +4,16 @@ import collections
 import faulthandler
 import json
 import os
-import platform
 import select
 import signal
-import subprocess
 import sys
 import time
 import traceback
 from pathlib import Path
 from typing import Callable, Iterable, List, NamedTuple, Optional
+
+from mmbackbones.bench import describe_machine
+from mmbackbones.training.record import environment
 
 __all__ = ['Record', 'Result', 'forked', 'main']
 
@@ -115,20 +116,6 @@ def forked(call: Callable[[], Optional[int]], timeout: float = 120) -> Result:
     return Result(status, b''.join(chunks).decode(errors='replace'), time.monotonic() - start)
 
 
-def _machine() -> str:
-    cpu = next((line.partition(':')[2].strip() for line in Path('/proc/cpuinfo').read_text().splitlines()
-                if line.startswith('model name')), platform.machine()) if os.path.exists('/proc/cpuinfo') else 'CPU'
-    return f'{cpu}, {len(os.sched_getaffinity(0))} cores'
-
-
-def _commit() -> str:
-    git = subprocess.run(
-        ['git', '-C', Path(__file__).parent, 'describe', '--always', '--dirty', '--exclude=*'],
-        capture_output=True,
-        text=True)
-    return git.stdout.strip() or 'unknown'
-
-
 def _print_table(records: List[Record]) -> None:
     kinds = list(dict.fromkeys(record.kind for record in records))
     width = max(map(len, [*kinds, 'kind']))
@@ -167,13 +154,14 @@ def main(title: str, run: Callable[[int, int], Iterable[Record]], default_count:
     print(f'\n{title}: {len(records)} cases, {len(bad)} not ok, {time.monotonic() - start:.0f} s')
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
+        machine = describe_machine()
         report = dict(
             title=title,
             count=args.count,
             seed=args.seed,
             seconds=round(time.monotonic() - start),
-            machine=_machine(),
-            commit=_commit(),
+            machine=f'{machine["cpu"]}, {machine["cores"]} cores',
+            commit=environment()['commit'],
             records=records)
         args.json.write_text(json.dumps(report, indent=1) + '\n')
     sys.exit(1 if bad else 0)

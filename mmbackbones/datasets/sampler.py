@@ -9,7 +9,20 @@ from torch.utils.data import Sampler
 
 from ..registry import DATA_SAMPLERS
 
-__all__ = ['NumberedSampler']
+__all__ = ['NumberedSampler', 'seed_cpu']
+
+
+def seed_cpu(*numbers: int) -> int:
+    """Seed python, numpy and torch's generator of the CPU, where samples are made, with a mix of the numbers.
+
+    Returns:
+        int: the seed.
+    """
+    seed = int(np.random.SeedSequence(numbers).generate_state(1)[0])
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.default_generator.manual_seed(seed)
+    return seed
 
 
 class _Numbered(int):
@@ -35,11 +48,7 @@ class _SeededItems:
 
     def _item(self, index: int) -> Any:
         if isinstance(index, _Numbered):
-            numbers = (self.seed, self.rank, *index.place, int(index))
-            seed = int(np.random.SeedSequence(numbers).generate_state(1)[0])
-            random.seed(seed)
-            np.random.seed(seed)
-            torch.default_generator.manual_seed(seed)  # samples are made on the CPU
+            seed_cpu(self.seed, self.rank, *index.place, int(index))
         return self.dataset[int(index)]
 
 

@@ -12,11 +12,11 @@ from mmengine.dist import get_world_size, is_main_process, master_only
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook as _CheckpointHook
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapperDict
 
 from ..errors import UserError
 from ..files import TEMPORARY, write_atomically
+from ..model_parts import inner_model
 from ..registry import HOOKS
 from ..weights import CheckpointError, read_checkpoint
 
@@ -44,17 +44,13 @@ class AtomicBackend(LocalBackend):
         write_atomically(filepath, obj)
 
 
-def _whole_model(runner) -> torch.nn.Module:
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model
-
-
 def pending_gradients(runner) -> Optional[Dict[str, torch.Tensor]]:
     """Gradients that are accumulated and not yet applied, by the parameters' names; None between two updates."""
     wrappers = runner.optim_wrapper
     wrappers = wrappers.values() if isinstance(wrappers, OptimWrapperDict) else [wrappers]
     if all(wrapper.should_update() for wrapper in wrappers):
         return None
-    named = _whole_model(runner).named_parameters()
+    named = inner_model(runner.model).named_parameters()
     return {name: parameter.grad.cpu() for name, parameter in named if parameter.grad is not None}
 
 
@@ -145,7 +141,7 @@ class CheckpointHook(_CheckpointHook):
 
     def _check_finite(self, runner) -> None:
         """Raise if a weight is not finite: such a checkpoint is good for nothing."""
-        for name, value in _whole_model(runner).state_dict().items():
+        for name, value in inner_model(runner.model).state_dict().items():
             if value.is_floating_point() and not torch.isfinite(value).all():
                 last = f'; the last finite checkpoint is {self.last_ckpt}' if self.last_ckpt else ''
                 raise TrainingError(

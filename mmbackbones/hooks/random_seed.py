@@ -10,6 +10,7 @@ import torch
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 
+from ..datasets.sampler import seed_cpu
 from ..registry import HOOKS
 
 __all__ = ['RandomSeedHook', 'seed_worker']
@@ -20,10 +21,7 @@ EPOCH, ITERATION = 0, 1
 
 def _seed_everything(*numbers: int) -> None:
     """Seed python, numpy and torch (all devices) with a mix of the numbers."""
-    seed = int(np.random.SeedSequence(numbers).generate_state(1)[0])
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.manual_seed(seed)
+    torch.manual_seed(seed_cpu(*numbers))
 
 
 def seed_worker(worker_id: int) -> None:
@@ -43,10 +41,10 @@ def seed_worker(worker_id: int) -> None:
 class RandomSeedHook(Hook):
     """Reseed at each epoch and iteration from (seed, step, rank): a resumed run goes on as if never interrupted.
 
-    The seed is the runner's (``randomness=dict(seed=...)``, ``--seed``). Workers of the data loader follow if it has
-    ``worker_init_fn=dict(type='mmbackbones.hooks.random_seed.seed_worker')`` and ``persistent_workers=False``: torch
-    draws their seed at the start of each epoch. An iteration-based loop draws it once: after a resume such a run
-    continues with other augmentations where MMEngine jumps ahead in the sampler (its maintained line does).
+    The seed is the runner's (``randomness=dict(seed=...)``, ``--seed``). This is for what the model draws; samples are
+    seeded by :class:`~mmbackbones.datasets.sampler.NumberedSampler`. Without it, workers of the data loader follow in
+    epoch-based loops if it has ``worker_init_fn=dict(type='mmbackbones.hooks.random_seed.seed_worker')`` and
+    ``persistent_workers=False``: torch draws their seed at the start of each epoch.
     """
 
     priority = 'VERY_HIGH'

@@ -6,8 +6,9 @@ from mmengine.dist import get_rank, get_world_size
 from mmengine.hooks import EarlyStoppingHook, Hook
 from mmengine.logging import HistoryBuffer, print_log
 
+from ..model_parts import inner_model
 from ..registry import HOOKS
-from .checkpoint import GRADIENTS, _whole_model
+from .checkpoint import GRADIENTS
 
 __all__ = ['ResumeHook']
 
@@ -110,7 +111,7 @@ class ResumeHook(Hook):
     def _restore_gradients(self, runner) -> None:
         if self.gradients is None:
             return
-        for name, parameter in _whole_model(runner).named_parameters():
+        for name, parameter in inner_model(runner.model).named_parameters():
             gradient = self.gradients.get(name)
             if gradient is not None and gradient.shape == parameter.shape:
                 parameter.grad = gradient.to(parameter.device, parameter.dtype)
