@@ -159,10 +159,6 @@ def _differences(a: Any, b: Any, where: str) -> Iterator[str]:
         yield f'{where}: {a} and {b}'
 
 
-def _newest(work_dir: Path) -> Path:
-    return work_dir / Path((work_dir / 'last_checkpoint').read_text()).name
-
-
 def _compare(whole: Path, killed: Path) -> str:
     """What is not equal between the results of two runs; empty where all is."""
     names = [{path.name for path in folder.glob('*.pth')} for folder in (whole, killed)]

@@ -111,16 +111,16 @@ class CheckpointHook(_CheckpointHook):
         """Note which checkpoints are not this run's: a kill before its first one must not lead back to them."""
         if runner.iter and not resumed:
             return
-        folder, last = Path(self.out_dir), Path(runner.work_dir) / LAST
+        folder = Path(self.out_dir)
         step = _step_of(Path(resumed).name, self.filename_tmpl) if resumed and own else None
         found = [path for path in folder.glob('*.pth') if _step_of(path.name, self.filename_tmpl) is not None]
         apart = [path for path in found if step is None or _step_of(path.name, self.filename_tmpl) > step]
         if apart or (folder / APART).exists():
             write_atomically(folder / APART, json.dumps([_mark(path) for path in apart]).encode())
         if resumed:
-            write_atomically(last, os.path.abspath(resumed).encode() if '://' not in resumed else resumed.encode())
+            _point_at(runner, resumed)
         else:
-            last.unlink(missing_ok=True)
+            (Path(runner.work_dir) / LAST).unlink(missing_ok=True)
 
     @master_only
     def _remove_leftovers(self) -> None:
@@ -134,10 +134,6 @@ class CheckpointHook(_CheckpointHook):
             self.file_backend.remove(path)
         elif self.file_backend.isdir(path):  # sharded checkpoints are folders
             self.file_backend.rmtree(path)
-
-    @master_only
-    def _point_at_last(self, runner) -> None:
-        write_atomically(Path(runner.work_dir) / LAST, os.path.abspath(self.last_ckpt).encode())
 
     def _check_finite(self, runner) -> None:
         """Raise if a weight is not finite: such a checkpoint is good for nothing."""
@@ -176,7 +172,7 @@ class CheckpointHook(_CheckpointHook):
             backend_args=self.backend_args,
             **self.args)
         self._gradients = None
-        self._point_at_last(runner)
+        _point_at(runner, self.last_ckpt)
         if outdated is not None:
             self._remove(self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(outdated)))
             runner.message_hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))
@@ -215,6 +211,13 @@ class CheckpointHook(_CheckpointHook):
                     self.best_ckpt_path = path
             elif path is not None and path != now:
                 self._remove(path)
+
+
+@master_only
+def _point_at(runner, checkpoint: str) -> None:
+    """Name the checkpoint that a resumed run goes on from; an address in an object store as it is."""
+    text = checkpoint if '://' in checkpoint else os.path.abspath(checkpoint)
+    write_atomically(Path(runner.work_dir) / LAST, text.encode())
 
 
 def _gather(gradients: Optional[dict]) -> Optional[List[Optional[dict]]]:
