@@ -5,8 +5,8 @@ Usage: python benchmarks/dynamic_conv_layers.py odconv_r50 --shape 16,3,224,224 
 Prints a line for each kind of layer: how often the network has it, milliseconds of the static convolution, then of each
 form as a ratio to it, the one that the cost model chooses with a star. Forms are timed in alternation, the fastest
 round counts. The last lines are the sums over the network and the seconds an item of work whose choices take least,
-which belong into ``SECONDS`` of mmbackbones/layers/dynamic_cost.py. With one thread (OMP_NUM_THREADS=1) a round's time
-is the thread's own, which other jobs on the machine disturb less.
+which belong into ``SECONDS`` of mmbackbones/layers/dynamic_conv/cost.py. With one thread (OMP_NUM_THREADS=1) a
+round's time is the thread's own, which other jobs on the machine disturb less.
 """
 import argparse
 import collections
@@ -17,8 +17,9 @@ import torch
 import torch.nn.functional as F
 
 from mmbackbones.catalogue import find_backbone
-from mmbackbones.layers import Attentions, DynamicConv2d, dynamic_conv2d, dynamic_cost
-from mmbackbones.layers.dynamic_forms import Geometry
+from mmbackbones.layers import Attentions, DynamicConv2d, dynamic_conv2d
+from mmbackbones.layers.dynamic_conv import cost as dynamic_cost
+from mmbackbones.layers.dynamic_conv.forms import Geometry
 from mmbackbones.registry import MODELS
 
 # a form that takes this many times as long as the static convolution is timed once

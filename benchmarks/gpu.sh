@@ -55,7 +55,7 @@ fit() {
     local data
     data=$(first_of ${DATA:-} .gpu/coco_mini ../shared/data/coco_mini)
     # training is stopped before the machine's limit, and goes on from its newest checkpoint
-    timeout "${FIT_SECONDS:-480}" python3 tools/train.py benchmarks/fit_full_size.py --amp --resume \
+    timeout "${FIT_SECONDS:-480}" python3 tools/train.py configs/detection/faster_rcnn_odconv_r50_fit.py --amp --resume \
         --backbone-weights none --data-root "$data" --work-dir work_dirs/gpu_fit 2>&1 | tee -a "$OUT/fit.log" || {
         echo 'gpu.sh: stopped before the end; call `fit` again on the same machine and it goes on'; }
     grep -o 'coco/bbox_mAP: [0-9.]*' "$OUT/fit.log" | tail -n 1 || true

@@ -12,7 +12,8 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from mmbackbones.bench import Case, describe_machine, peak_memory  # noqa: E402
+from mmbackbones.bench import Case, peak_memory  # noqa: E402
+from mmbackbones.machine import describe_machine  # noqa: E402
 
 
 def main() -> None:
@@ -40,7 +41,7 @@ def main() -> None:
         report = dict(
             what='memory by size',
             command=shlex.join(['python', *sys.argv]),
-            machine=describe_machine(args.device),
+            machine=describe_machine(),
             results=results)
         args.out.write_text(json.dumps(report, indent=1) + '\n')
 

@@ -20,7 +20,7 @@ import torch
 from measured import MEASURED
 from report import table
 
-from mmbackbones.bench import describe_machine
+from mmbackbones.machine import describe_machine
 
 
 def read_results(path: Path, machine: dict) -> dict:
@@ -54,7 +54,7 @@ def main() -> int:
     if args.list:
         print('\n'.join(row.key for row in rows))
         return 0
-    machine = describe_machine(args.device)
+    machine = describe_machine()
     try:
         results = read_results(args.out, machine)
     except ValueError as error:

@@ -1,26 +1,17 @@
 """Fixtures shared by the tests: data, a tiny detector and processes to run it in."""
+import logging
 import os
 import shutil
-import subprocess
 import sys
 import zipfile
 from pathlib import Path
-from typing import Callable, Optional
+from typing import Callable
 
 import pytest
+from helpers import ROOT, shared_data
 
 # Before torch is imported. Threads that wait for each other in a spin slow everything where tests run side by side.
 os.environ.setdefault('OMP_NUM_THREADS', '1')
-
-ROOT = Path(__file__).resolve().parents[1]
-
-
-def shared_data(name: str) -> Path:
-    """A file or folder of the real data that some machines have; where it is not, the test is skipped."""
-    path = Path(os.environ.get('MMBACKBONES_SHARED', ROOT.parent / 'shared')) / 'data' / name
-    if not path.exists():
-        pytest.skip(f'no real data at {path}; MMBACKBONES_SHARED names the folder that holds data/{name}')
-    return path
 
 
 @pytest.fixture(autouse=True, scope='session')
@@ -87,26 +78,12 @@ def shapes(tmp_path_factory) -> Path:
 @pytest.fixture(scope='session')
 def tiny_config() -> Path:
     """The config file of a tiny Faster R-CNN on shapes; its data root must be given by ``--data-root``."""
-    return ROOT / 'tests' / 'data' / 'tiny_faster_rcnn.py'
+    return ROOT / 'tests' / 'tiny_faster_rcnn.py'
 
 
-def tool(name: str, *args, start: bool = False, programs: Optional[Path] = None, **kwargs):
-    """Run a file of ``tools/`` in a process of its own, from outside the repository.
-
-    Args:
-        name: file name; shell scripts are run by bash.
-        args: its arguments.
-        start: return the running process instead of waiting for it.
-        programs: a folder to put before all others on PATH.
-        kwargs: for ``subprocess``; ``env`` is added to the environment.
-
-    Returns:
-        CompletedProcess | Popen: stdout holds stderr too.
-    """
-    program = ['bash'] if name.endswith('.sh') else [sys.executable]
-    folders = [str(programs)] if programs else []
-    path = os.pathsep.join([*folders, str(Path(sys.executable).parent), os.environ['PATH']])
-    env = {**os.environ, 'PATH': path, 'OMP_NUM_THREADS': '1', 'MMBACKBONES_DATA': '', **kwargs.pop('env', {})}
-    command = [*program, str(ROOT / 'tools' / name), *map(str, args)]
-    kwargs = dict(dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd='/'), env=env, **kwargs)
-    return subprocess.Popen(command, **kwargs) if start else subprocess.run(command, **kwargs)
+@pytest.fixture
+def quiet() -> None:
+    """MMEngine logs each parameter's options, a thousand lines for some models."""
+    logging.disable(logging.INFO)
+    yield
+    logging.disable(logging.NOTSET)

@@ -2,12 +2,12 @@
 import numpy as np
 import torch
 from cases import ROWS
+from helpers import build, images, scope_of
 from mmengine.logging import MessageHub
 from mmengine.model import revert_sync_batchnorm
 from mmengine.structures import PixelData
-from test_configs import build, images, scope_of
 
-from mmbackbones.check import check_config
+from mmbackbones.config.check import check_config
 from mmbackbones.swap import load_config, swap_backbone
 
 # every family meets these

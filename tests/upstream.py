@@ -1,6 +1,6 @@
 """The authors' checkpoints by name and shape, filled with numbers that need no random generator.
 
-``data/keys/FAMILY.txt`` lists ``name shape`` of the authors' state dict; ``data/golden/FAMILY.json`` holds the shape of
+``golden/keys/FAMILY.txt`` lists ``name shape`` of the authors' state dict; ``golden/FAMILY.json`` holds the shape of
 an input and mean, standard deviation and largest magnitude of every stage that their code gave on
 ``seeded_tensor('input', shape)`` with :func:`seeded_tensor` weights, in float64, in evaluation.
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-DATA = Path(__file__).parent / 'data'
+FOLDER = Path(__file__).parent / 'golden'
 
 # archs that keep the checkpoints small
 _SWIN = dict(embed_dims=16, depths=(2, 2, 2, 2), num_heads=(1, 2, 4, 8))
@@ -65,7 +65,7 @@ FAMILIES = {
     'shiba':
     dict(name='shiba26', arch=dict(depths=(1, 2, 1, 1), attention='separable_sum', attention_stages=(0, 1, 2, 3))),
 }
-GOLDEN = [family for family in FAMILIES if (DATA / 'golden' / f'{family}.json').exists()]
+GOLDEN = [family for family in FAMILIES if (FOLDER / f'{family}.json').exists()]
 
 
 def seeded_tensor(name: str, shape: tuple) -> torch.Tensor:
@@ -89,7 +89,7 @@ def seeded_tensor(name: str, shape: tuple) -> torch.Tensor:
 def keys(family: str) -> dict:
     """Name -> shape of the state dict that the family's authors save."""
     shapes = {}
-    for line in (DATA / 'keys' / f'{family}.txt').read_text().splitlines():
+    for line in (FOLDER / 'keys' / f'{family}.txt').read_text().splitlines():
         name, shape = line.split()
         shapes[name] = () if shape == 'scalar' else tuple(map(int, shape.split('x')))
     return shapes
@@ -102,5 +102,5 @@ def seeded_state_dict(family: str) -> dict:
 
 def golden(family: str) -> tuple:
     """Input ``(N, 3, H, W)``, and ``[mean, std, largest magnitude]`` of every stage by the authors' code."""
-    data = json.loads((DATA / 'golden' / f'{family}.json').read_text())
+    data = json.loads((FOLDER / f'{family}.json').read_text())
     return seeded_tensor('input', tuple(data['input'])), torch.tensor(data['stages'], dtype=torch.float64)

@@ -12,8 +12,7 @@ import traceback
 from pathlib import Path
 from typing import Callable, Iterable, List, NamedTuple, Optional
 
-from mmbackbones.bench import describe_machine
-from mmbackbones.training.record import environment
+from mmbackbones.machine import describe_machine, describe_run
 
 __all__ = ['Record', 'Result', 'forked', 'main']
 
@@ -161,7 +160,7 @@ def main(title: str, run: Callable[[int, int], Iterable[Record]], default_count:
             seed=args.seed,
             seconds=round(time.monotonic() - start),
             machine=f'{machine["cpu"]}, {machine["cores"]} cores',
-            commit=environment()['commit'],
+            commit=describe_run()['commit'],
             records=records)
         args.json.write_text(json.dumps(report, indent=1) + '\n')
     sys.exit(1 if bad else 0)

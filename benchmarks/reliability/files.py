@@ -283,7 +283,7 @@ def prepare(folder: Path, site: str) -> Base:
     """Data, a config and a training checkpoint."""
     data, config = folder / 'data', folder / 'tiny.py'
     make_shapes(data, num_train=4, num_val=2, image_size=96)
-    shutil.copyfile(ROOT / 'tests' / 'data' / 'tiny_faster_rcnn.py', config)
+    shutil.copyfile(ROOT / 'tests' / 'tiny_faster_rcnn.py', config)
     base = Base(folder, config, data, folder / 'good' / 'epoch_1.pth', site)
 
     def once():

@@ -26,7 +26,7 @@ from mmbackbones.training import train  # noqa: E402
 from mmbackbones.weights import read_checkpoint  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
-TINY = ROOT / 'tests' / 'data' / 'tiny_faster_rcnn.py'
+TINY = ROOT / 'tests' / 'tiny_faster_rcnn.py'
 KILLS_PER_RUN = 3
 TIMEOUT = 180
 

@@ -17,12 +17,12 @@ from common import Record, Result, forked, main  # noqa: E402
 from mmengine.config import Config  # noqa: E402
 
 from mmbackbones import cli, training  # noqa: E402
+from mmbackbones.config.scopes import register  # noqa: E402
+from mmbackbones.config.tree import get, nodes  # noqa: E402
 from mmbackbones.datasets import make_shapes  # noqa: E402
-from mmbackbones.libraries import register  # noqa: E402
-from mmbackbones.plan import get, nodes  # noqa: E402
 from mmbackbones.training import run  # noqa: E402, F401  the children find it loaded
 
-TINY = Path(__file__).resolve().parents[2] / 'tests' / 'data' / 'tiny_faster_rcnn.py'
+TINY = Path(__file__).resolve().parents[2] / 'tests' / 'tiny_faster_rcnn.py'
 TIMEOUT = 60  # seconds that a case may take
 WRONG_VALUES = (None, 'text', '', -1, 0, 1, 2.5, float('nan'), float('inf'), 10**12, [], {}, [1, 2], {
     'a': 1

@@ -1,17 +1,14 @@
 """The list of what exists, read from ``backbones.yaml``. Loads no torch."""
-import difflib
 import functools
 from pathlib import Path
-from typing import Iterable, List, NamedTuple, Optional, Tuple
+from typing import NamedTuple, Optional, Tuple
 
 import yaml
 
 from ..errors import UnknownNameError
+from ..messages import near_names
 
-__all__ = [
-    'IMAGENET_MEAN', 'IMAGENET_STD', 'NOT_YET', 'Backbone', 'find_backbone', 'load_catalogue', 'near_names',
-    'parse_figure'
-]
+__all__ = ['IMAGENET_MEAN', 'IMAGENET_STD', 'NOT_YET', 'Backbone', 'find_backbone', 'load_catalogue', 'parse_figure']
 
 NOT_YET = 'not yet'
 # of the pixels that most published weights expect: red, green, blue, from 0 to 255
@@ -105,13 +102,6 @@ def load_catalogue() -> Tuple[Backbone, ...]:
                 implementation=row['implementation'] if config else NOT_YET,
                 note=row.get('note', '')))
     return tuple(rows)
-
-
-def near_names(name: str, known: Iterable[str], cutoff: float = 0.5) -> List[str]:
-    """Up to four names that one may have meant: those that begin with it, then those that are spelt alike."""
-    name, known = name.lower(), list(known)
-    longer = [each for each in known if name and each.lower().startswith(name)]
-    return list(dict.fromkeys(longer + difflib.get_close_matches(name, known, n=4, cutoff=cutoff)))[:4]
 
 
 def find_backbone(name: str) -> Backbone:

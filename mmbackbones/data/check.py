@@ -10,8 +10,8 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 from mmengine.config import Config
 
+from ..config.head_classes import check_head_classes
 from ..errors import InputError
-from ..head_classes import check_head_classes
 from .cache import file_hash, look_up, store
 from .coco import INPUT, TRUTH, CocoFile, CocoUse
 from .evaluators import Evaluator, check_evaluators, find_evaluators

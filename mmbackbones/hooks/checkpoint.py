@@ -16,9 +16,9 @@ from mmengine.optim import OptimWrapperDict
 
 from ..errors import UserError
 from ..files import TEMPORARY, write_atomically
-from ..model_parts import inner_model
 from ..registry import HOOKS
 from ..weights import CheckpointError, read_checkpoint
+from ..weights.parts import inner_model
 
 __all__ = ['CheckpointHook', 'SaveBestHook', 'TrainingError', 'newest_checkpoint', 'pending_gradients']
 

@@ -6,8 +6,8 @@ from mmengine.dist import get_rank, get_world_size
 from mmengine.hooks import EarlyStoppingHook, Hook
 from mmengine.logging import HistoryBuffer, print_log
 
-from ..model_parts import inner_model
 from ..registry import HOOKS
+from ..weights.parts import inner_model
 from .checkpoint import GRADIENTS
 
 __all__ = ['ResumeHook']

@@ -6,9 +6,9 @@ from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 
-from ..model_parts import inner_model
 from ..registry import HOOKS
 from ..weights import Report, load_part
+from ..weights.parts import inner_model
 
 __all__ = ['StartingWeightsHook']
 

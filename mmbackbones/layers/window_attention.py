@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import Function
 
-from ._cpu import is_eager, works_in_pieces
+from ._eager_cpu import is_eager, works_in_pieces
 from .attention import multi_head_attention
 from .padding import pad_to_multiples, padded_size
 from .positions import relative_position_index

@@ -1,19 +1,18 @@
 """One file per backbone family."""
 from ._base import BaseBackbone
 from .botnet import BoTNet
-from .cls_neck import PooledDropout, PooledNorm
 from .coatnet import CoAtNet
 from .conv2former import Conv2Former
 from .dogenet import DogeNet
 from .dsnet import DSNet
 from .dynamic_mobilenetv2 import CondConvMobileNetV2, DyConvMobileNetV2, ODConvMobileNetV2
 from .dynamic_resnet import CondConvResNet, DyConvResNet, ODConvResNet
-from .openmmlab_backbone import OpenMMLabBackbone
+from .necks import PooledDropout, PooledNorm
 from .pvt import PyramidVisionTransformer, PyramidVisionTransformerV2
 from .swin import SwinTransformer
-from .timm_backbone import TimmBackbone, expected_pixels, pretrained_tags
-from .torchvision_backbone import TorchvisionBackbone, torchvision_tags
 from .vit import VisionTransformer
+from .wrappers import (OpenMMLabBackbone, TimmBackbone, TorchvisionBackbone, expected_pixels, pretrained_tags,
+                       torchvision_tags)
 
 __all__ = [
     'BaseBackbone', 'BoTNet', 'CoAtNet', 'CondConvMobileNetV2', 'CondConvResNet', 'Conv2Former', 'DSNet', 'DogeNet',

@@ -8,8 +8,8 @@ from typing import List, Optional, Union
 from mmengine.optim import DefaultOptimWrapperConstructor
 from torch import nn
 
-from ..model_parts import backbones_of
 from ..registry import OPTIM_WRAPPER_CONSTRUCTORS
+from ..weights.parts import backbones_of
 
 __all__ = ['LayerDecayOptimWrapperConstructor']
 

@@ -6,9 +6,10 @@ from typing import Any, Dict, List, Sequence
 
 from mmengine.config import Config
 
-from ..blame import arguments_of, did_you_mean
+from ..config.blame import arguments_of
+from ..config.parts import runner_keys
 from ..errors import InputError, one_line
-from ..parts import runner_keys
+from ..messages import did_you_mean
 
 __all__ = ['ConfigOptions', 'apply_options', 'parse_value']
 

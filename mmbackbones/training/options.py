@@ -10,13 +10,13 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
-from ..blame import did_you_mean
 from ..boundary import Parser
-from ..config_files import load_config
+from ..config.files import load_config
+from ..config.parts import check_kinds, scope_of
+from ..config.scopes import register
+from ..config.tree import nodes
 from ..errors import InputError
-from ..libraries import register
-from ..parts import check_kinds, scope_of
-from ..plan import nodes
+from ..messages import did_you_mean
 from ..weights import use_safe_loading, use_strict_initializers
 from .cfg_options import ConfigOptions, apply_options
 from .processes import global_rank

@@ -8,7 +8,7 @@ from mmengine.config import Config
 from mmengine.dist import broadcast_object_list
 from mmengine.logging import print_log
 
-from ..blame import building
+from ..config.blame import building
 from ..data import apply_changes, check_data
 from ..errors import InputError
 from .processes import global_rank, local_size, start_group

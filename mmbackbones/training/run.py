@@ -13,14 +13,14 @@ from mmengine.dist import get_rank
 from mmengine.hooks import LoggerHook
 
 from ..boundary import Situation
-from ..check import check_config
+from ..config.check import check_config
 from ..errors import InputError
+from ..machine import describe_run
 from ..weights import read_checkpoint
 from .lock import lock_work_dir
 from .options import build_parser, read_command, set_training
 from .preflight import prepare
 from .processes import global_rank
-from .record import environment
 from .resumable import make_resumable
 from .runner import Runner
 from .start import check_fit, check_initial_weights, choose_start, load_whole, warn_of_random_backbone
@@ -43,7 +43,7 @@ def leave_group() -> None:
 def build_runner(cfg: Config) -> Runner:
     runner = Runner.from_cfg(cfg)
     if get_rank() == 0:
-        (Path(runner.log_dir) / 'environment.json').write_text(json.dumps(environment(), indent=2) + '\n')
+        (Path(runner.log_dir) / 'environment.json').write_text(json.dumps(describe_run(), indent=2) + '\n')
     return runner
 
 

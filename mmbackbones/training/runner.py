@@ -11,10 +11,10 @@ from mmengine.runner import Runner as _Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
-from ..blame import blamed, building
 from ..boundary import heed_signals
+from ..config.blame import blamed, building
+from ..config.parts import SPLITS, scope_of
 from ..errors import UserError
-from ..parts import SPLITS, scope_of
 
 __all__ = ['Runner']
 

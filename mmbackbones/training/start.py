@@ -9,13 +9,13 @@ from mmengine.logging import print_log
 from mmengine.model.weight_init import PretrainedInit
 from mmengine.runner import Runner
 
+from ..config.meta_run import model_class
+from ..config.tree import dotted, find_root, get, nodes
 from ..errors import InputError
-from ..follow import model_class
 from ..hooks import StartingWeightsHook
 from ..hooks.checkpoint import newest_checkpoint
-from ..model_parts import find_root, inner_model
-from ..plan import dotted, get, nodes
 from ..weights import CheckpointError, check_own_loaders, load_part, read_checkpoint, split_source
+from ..weights.parts import inner_model
 
 __all__ = [
     'check_fit', 'check_initial_weights', 'check_named_weights', 'check_resumable', 'choose_start', 'load_whole',

@@ -4,9 +4,8 @@ from typing import List
 
 from mmengine.config import Config, ConfigDict
 
+from ..config.tree import find_root, nodes
 from ..errors import InputError
-from ..model_parts import find_root
-from ..plan import nodes
 
 __all__ = ['use_tta']
 

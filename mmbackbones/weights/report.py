@@ -4,8 +4,8 @@ from typing import Dict, Iterable, List, Tuple
 
 from torch import Tensor, nn
 
-from ..model_parts import backbones_of, part_of
 from .finding import shown
+from .parts import backbones_of, part_of
 
 __all__ = ['Report', 'listing']
 

@@ -1,0 +1,1 @@
+"""Configs: found, read, edited, followed on the meta device, and checked before data are read."""

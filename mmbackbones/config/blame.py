@@ -1,0 +1,185 @@
+"""Which part of a config an error comes from, said in one sentence."""
+import contextlib
+import errno
+import importlib
+import inspect
+import re
+import textwrap
+import traceback
+from typing import Any, Dict, Iterator, List, Optional, Set, Tuple
+
+import mmengine.registry
+import torch
+from mmengine.registry import Registry
+
+from ..errors import InputError, UserError, one_line
+from ..messages import did_you_mean
+from .tree import dotted, get, nodes
+
+__all__ = [
+    'arguments_of', 'blamed', 'building', 'describe', 'find_type', 'names_of', 'parameters', 'sentence', 'unknown_types'
+]
+
+REGISTRIES = [
+    each for each in map(mmengine.registry.__dict__.get, mmengine.registry.__all__) if isinstance(each, Registry)
+]
+# errors of the machine: no part of the config is to blame
+MACHINE = (MemoryError, torch.OutOfMemoryError, UserError)
+LONGEST = 300  # characters of what a library says
+MACHINE_NUMBERS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.EPIPE, errno.EIO)
+
+
+def _of_scope(registry: Registry, scope: str) -> Registry:
+    return registry.children.get(scope, registry)
+
+
+def find_type(registry: Registry, name: Any, scope: str) -> Any:
+    """The class or function of a type in one of MMEngine's registries; None where there is none."""
+    if not isinstance(name, str):
+        return name if callable(name) else None
+    try:
+        return _of_scope(registry, scope).get(name)
+    except (RuntimeError, ImportError):  # how MMEngine says that there is none
+        return None
+
+
+def names_of(registry: Registry, scope: str) -> List[str]:
+    """All types that a config of this scope may use without a prefix, and ours with it."""
+    inner, ours = _of_scope(registry, scope), importlib.import_module('mmbackbones.registry')
+    names = set(registry.module_dict) | set(inner.module_dict)
+    for own in (getattr(ours, name) for name in ours.__all__):
+        if own.parent is registry:
+            own.import_from_location()
+            names.update(f'mmbackbones.{name}' for name in own.module_dict)
+    return sorted(names)
+
+
+def unknown_types(tree: Any, scope: str) -> List[Tuple[Tuple, str]]:
+    """Paths and sentences about the types below a part of a config that no registry has."""
+    said = []
+    for path, node in nodes(tree):
+        name = node.get('type') if isinstance(node, dict) else None
+        if isinstance(name, str) and not any(
+                find_type(registry, name, node.get('_scope_', scope)) for registry in REGISTRIES):
+            known = [each for registry in REGISTRIES for each in names_of(registry, scope)]
+            hint = did_you_mean(name, known) or '; look at its spelling, and at what custom_imports loads'
+            said.append((path, f"type='{name}' is not known{hint}"))
+    return said
+
+
+def parameters(target: Any) -> Dict[str, inspect.Parameter]:
+    """The arguments of a class or function by name, with those that a class hands on to what it inherits."""
+    found: Dict[str, inspect.Parameter] = {}
+    for kind in target.__mro__ if isinstance(target, type) else (target, ):
+        call = vars(kind).get('__init__') if isinstance(target, type) else kind
+        if call is None or kind is object or not callable(call):
+            continue
+        own = inspect.signature(call).parameters
+        for name, parameter in own.items():
+            if name != 'self' and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+                found.setdefault(name, parameter)
+        if not any(each.kind is each.VAR_KEYWORD for each in own.values()):
+            break
+    return found
+
+
+def arguments_of(name: Any, scope: str) -> Set[str]:
+    """Names of the arguments of a type, whatever it is a type of; none where it is not known."""
+    for registry in REGISTRIES:
+        target = find_type(registry, name, scope)
+        if target is not None:
+            return set(parameters(target))
+    return set()
+
+
+def sentence(error: BaseException) -> str:
+    """What an error says, with its type where the words alone may not be understood."""
+    text = textwrap.shorten(one_line(error), LONGEST, placeholder=' ...')
+    if isinstance(error, AssertionError) and not str(error):
+        text = traceback.extract_tb(error.__traceback__)[-1].line or text
+    if isinstance(error, (ValueError, AssertionError, ImportError)) and text != type(error).__name__:
+        return text
+    return text if text == type(error).__name__ else f'{type(error).__name__}: {text}'
+
+
+def _classes_on_the_way(error: BaseException) -> Iterator[str]:
+    """Names of the classes whose methods the error went through, the innermost first."""
+    if error.__cause__ is not None:
+        yield from _classes_on_the_way(error.__cause__)
+    for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
+        owner = frame.f_locals.get('self')
+        if owner is not None:
+            for kind in type(owner).__mro__:
+                yield kind.__name__
+    # of a class that is not entered, since its arguments are wrong, Python names the method
+    yield from re.findall(r'(\w+)\.__init__\(\)', one_line(error))
+
+
+def blamed(error: BaseException, tree: Any, key: str = '') -> Optional[Tuple[str, dict]]:
+    """The part of a config whose class an error came from.
+
+    Args:
+        error: as it was caught, with its traceback.
+        tree: a part of the config.
+        key: the key that leads to it.
+
+    Returns:
+        tuple | None: the key of the part, and the part.
+    """
+    parts = {}
+    for path, node in nodes(tree):
+        name = node.get('type') if isinstance(node, dict) else None
+        name = name if isinstance(name, str) else getattr(name, '__name__', None)
+        if name:
+            parts.setdefault(name.rpartition('.')[2], (dotted((key, *path)), node))
+    for name in re.findall(r'(\w+)\.__init__\(\)', one_line(error)):
+        if name in parts:
+            return parts[name]
+    return next((parts[name] for name in _classes_on_the_way(error) if name in parts), None)
+
+
+def describe(error: BaseException, tree: Any, key: str, scope: str = 'mmengine') -> str:
+    """Say which part of a config cannot be used, and why.
+
+    Args:
+        error: what was raised when the part was built or run.
+        tree: the part of the config.
+        key: the key that leads to it.
+        scope: of its types.
+    """
+    while isinstance(error.__cause__, type(error)):  # MMEngine adds the hook's address in memory to what it says
+        error = error.__cause__
+    for path, said in unknown_types(tree, scope):
+        if repr(get(tree, (*path, 'type')))[1:-1] in str(error):
+            return f'{dotted((key, *path))}: {said}'
+    where, part = blamed(error, tree, key) or (key, tree)
+    text = sentence(error)
+    kind = part.get('type', '') if isinstance(part, dict) else ''
+    kind = kind if isinstance(kind, str) else kind.__name__
+    named = [name for name in part if isinstance(name, str) and name != 'type' and re.search(rf'\b{name}\b', text)
+             ] if isinstance(part, dict) else []
+    if isinstance(error, TypeError):
+        known = arguments_of(part.get('type'), scope) if named else set()
+        for name in named:
+            if known and name not in known:
+                return f'{where} ({kind}) has no argument {name!r}{did_you_mean(name, sorted(known))}'
+    if len(named) == 1 and not isinstance(part[named[0]], (dict, list, tuple)):
+        where += f'.{named[0]}={part[named[0]]!r}'
+    return f'{where}{f" ({kind})" if kind else ""}: {text}'
+
+
+@contextlib.contextmanager
+def building(key: str, tree: Any, scope: str = 'mmengine') -> Iterator[None]:
+    """Within, an error is one of this part of the config, unless it is one of the machine's.
+
+    Raises:
+        InputError: it names the config key.
+    """
+    try:
+        yield
+    except MACHINE:
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in MACHINE_NUMBERS:
+            raise
+        raise InputError(describe(error, tree, key, scope)) from error
