@@ -47,9 +47,8 @@ def _check_target(path: Optional[str]) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from ..bench.measure import Case, chart_formats, compare, draw_chart
+    from ..bench import Case, chart_formats, compare, describe_machine, draw_chart
     from ..files import write_atomically
-    from ..machine import describe_machine
     for path in (args.json, args.chart):
         _check_target(path)
     if args.chart and Path(args.chart).suffix[1:].lower() not in chart_formats():
