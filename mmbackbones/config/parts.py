@@ -23,7 +23,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from ..errors import InputError
-from ..messages import did_you_mean
+from ..messages import did_you_mean, listed
 from .blame import building, find_type, names_of, parameters
 from .tree import dotted, nodes
 
@@ -31,7 +31,7 @@ __all__ = ['Part', 'check_kinds', 'check_optimizer', 'check_parts', 'runner_keys
 
 DICTS = ('model', 'train_dataloader', 'val_dataloader', 'test_dataloader', 'optim_wrapper', 'train_cfg', 'val_cfg',
          'test_cfg', 'env_cfg', 'randomness', 'auto_scale_lr', 'log_processor', 'default_hooks', 'visualizer',
-         'data_preprocessor', 'model_wrapper_cfg', 'tta_model')
+         'data_preprocessor', 'model_wrapper_cfg', 'tta_model', 'strategy')
 DICTS_OR_LISTS = ('val_evaluator', 'test_evaluator', 'param_scheduler')
 LISTS = ('custom_hooks', 'tta_pipeline')
 STRINGS = ('work_dir', 'load_from', 'default_scope', 'log_level', 'data_root', 'launcher', 'experiment_name')
@@ -42,6 +42,7 @@ KINDS = (
     (STRINGS, str, 'a string'),
 )
 SPLITS = ('train', 'val', 'test')
+RUNNERS = ('Runner', 'FlexibleRunner')
 # all there or none of them
 MODEL_PARTS = ('backbone', 'neck', '_head')
 NEEDED = (('train_dataloader', 'train_cfg', 'optim_wrapper'), ('val_dataloader', 'val_cfg', 'val_evaluator'),
@@ -71,9 +72,10 @@ class Part(NamedTuple):
 
 def runner_keys() -> Set[str]:
     """Keys at the top of a config that have a meaning, whether or not a config has them."""
-    return {*inspect.signature(Runner.__init__).parameters, *(key for keys, _, _ in KINDS for key in keys),
-            'find_unused_parameters', 'activation_checkpointing', 'efficient_conv_bn_eval', 'compile',
-            'pretrained_backbone', 'custom_imports', 'backend_args', 'resume'} - {'self', 'cfg'}  # yapf: disable
+    others = ('find_unused_parameters', 'activation_checkpointing', 'efficient_conv_bn_eval', 'compile',
+              'pretrained_backbone', 'custom_imports', 'backend_args', 'resume', 'runner_type')
+    return {*inspect.signature(Runner.__init__).parameters, *(key for keys, _, _ in KINDS
+                                                              for key in keys), *others} - {'self', 'cfg'}
 
 
 def scope_of(cfg: Config) -> str:
@@ -114,8 +116,10 @@ def check_kinds(cfg: Config) -> None:
             whole = node if isinstance(node, (list, tuple)) and node and path[-1] != 'backbone' else [node]
             if not all(isinstance(each, dict) for each in whole):
                 raise InputError(f'{dotted(("model", *path))}={node!r}: expected a dict with a type')
-    if cfg.get('runner_type', 'Runner') != 'Runner':
-        raise InputError(f'runner_type={cfg.runner_type!r}: runs are by MMEngine\'s Runner alone; leave the key out')
+    if cfg.get('runner_type', 'Runner') not in RUNNERS:
+        raise InputError(f'runner_type={cfg.runner_type!r}: expected one of {listed(RUNNERS)}')
+    if cfg.get('strategy') is not None and cfg.get('runner_type') != 'FlexibleRunner':
+        raise InputError("strategy is for MMEngine's FlexibleRunner: add runner_type='FlexibleRunner'")
     for split in SPLITS:
         dataset = (cfg.get(f'{split}_dataloader') or {}).get('dataset', {})
         if cfg.get(f'{split}_dataloader') is not None and not (isinstance(dataset, dict) and dataset):

@@ -51,7 +51,12 @@ def build_parser(description: str, example: str) -> argparse.ArgumentParser:
         '--skip-data-check',
         action='store_true',
         help='do not read annotations and images before the run; what is wrong with them may then go unnoticed')
-    parser.add_argument('--amp', action='store_true', help='automatic mixed precision (needs a GPU)')
+    parser.add_argument(
+        '--amp', action='store_true', help='automatic mixed precision (needs a GPU), in float16 or as --amp-dtype says')
+    parser.add_argument(
+        '--amp-dtype',
+        choices=('float16', 'bfloat16'),
+        help='what mixed precision computes in; bfloat16 needs no loss scaling. Implies --amp')
     parser.add_argument('--seed', type=int, help="random seed (default: the config's randomness.seed, or 0)")
     parser.add_argument(
         '--deterministic',
@@ -197,6 +202,24 @@ def drop_hooks(cfg: Config) -> None:
             print_log(f'default_hooks.{name}=None: the hook is left out')
 
 
+def set_precision(args: argparse.Namespace) -> None:
+    """Apply ``--amp-dtype`` to whatever autocasts in this process: training, validation and evaluation.
+
+    Args:
+        args: its ``amp`` is set where a dtype is given.
+
+    Raises:
+        InputError: there is no GPU, or one that does not compute in bfloat16.
+    """
+    args.amp = args.amp or args.amp_dtype is not None
+    if args.amp and not torch.cuda.is_available():
+        raise InputError('--amp: mixed precision needs a GPU, and torch sees none. Leave the option out.')
+    if args.amp_dtype == 'bfloat16' and not torch.cuda.is_bf16_supported(including_emulation=False):
+        raise InputError('--amp-dtype bfloat16: this GPU does not compute in it. Take float16.')
+    if args.amp_dtype:
+        torch.set_autocast_dtype('cuda', getattr(torch, args.amp_dtype))
+
+
 def read_command(parser: argparse.ArgumentParser, argv: Optional[List[str]]) -> Tuple[argparse.Namespace, Config]:
     """The options, and the config with those of them applied that training and evaluation share."""
     args = parser.parse_args(argv)
@@ -219,12 +242,20 @@ def read_command(parser: argparse.ArgumentParser, argv: Optional[List[str]]) -> 
                                                                         Path(args.config.rpartition('::')[2]).stem)
     args.randomness = set_randomness(cfg, in_file, args.seed, args.deterministic)
     guard_images(cfg, args.bad_images)
-    if args.amp and not torch.cuda.is_available():
-        raise InputError('--amp: mixed precision needs a GPU, and torch sees none. Leave the option out.')
+    set_precision(args)
     return args, cfg
 
 
 def set_training(cfg: Config, args: argparse.Namespace) -> None:
+    """Apply the options of training alone.
+
+    Args:
+        cfg: changed in place.
+        args: the options.
+
+    Raises:
+        InputError: the config has nothing to train, or an option does not suit it.
+    """
     if not cfg.get('train_dataloader'):
         raise InputError(f'{args.config} has no train_dataloader: nothing to train.')
     if args.backbone_weights is not None:
@@ -234,7 +265,10 @@ def set_training(cfg: Config, args: argparse.Namespace) -> None:
         set_partial(cfg)
     if args.amp:
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
-        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+        if args.amp_dtype:
+            cfg.optim_wrapper.dtype = args.amp_dtype
+        # bfloat16 reaches as far as float32: there is nothing to scale
+        cfg.optim_wrapper.setdefault('loss_scale', 1. if args.amp_dtype == 'bfloat16' else 'dynamic')
     if args.auto_scale_lr:
         if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
             raise InputError(f'--auto-scale-lr: {args.config} does not say which batch its learning rate is for; add '

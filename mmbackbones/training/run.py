@@ -5,7 +5,7 @@ build the runner, run. Whatever is wrong is said before a model is built.
 """
 import json
 from pathlib import Path
-from typing import List, Optional
+from typing import List, Optional, Union
 
 import torch.distributed as torch_dist
 from mmengine.config import Config
@@ -22,8 +22,9 @@ from .options import build_parser, read_command, set_training
 from .preflight import prepare
 from .processes import global_rank
 from .resumable import make_resumable
-from .runner import Runner
+from .runner import FlexibleRunner, Runner
 from .start import check_fit, check_initial_weights, choose_start, load_whole, warn_of_random_backbone
+from .strategy import use_strategy
 from .tta import use_tta
 
 __all__ = ['run_test', 'run_training']
@@ -40,8 +41,13 @@ def leave_group() -> None:
         torch_dist.destroy_process_group()
 
 
-def build_runner(cfg: Config) -> Runner:
-    runner = Runner.from_cfg(cfg)
+def build_runner(cfg: Config) -> Union[Runner, FlexibleRunner]:
+    """The runner of a config, with what it runs on written into its log folder."""
+    if cfg.get('runner_type') == 'FlexibleRunner':
+        use_strategy(cfg)
+        runner = FlexibleRunner.from_cfg(cfg)
+    else:
+        runner = Runner.from_cfg(cfg)
     if get_rank() == 0:
         (Path(runner.log_dir) / 'environment.json').write_text(json.dumps(describe_run(), indent=2) + '\n')
     return runner

@@ -1,25 +1,31 @@
-"""MMEngine's runner, of which an error names the part of the config that it comes from."""
+"""MMEngine's runners, of which an error names the part of the config that it comes from."""
 import contextlib
 import copy
+import os
 import random
 from typing import Any, Iterator, Optional, Set
 
 import numpy as np
 import torch
-from mmengine.dist import get_rank
+from mmengine._strategy import BaseStrategy
+from mmengine.dist import barrier, get_rank
+from mmengine.runner import FlexibleRunner as _FlexibleRunner
 from mmengine.runner import Runner as _Runner
 from torch import nn
+from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 from torch.utils.data import DataLoader
 
 from ..boundary import heed_signals
 from ..config.blame import blamed, building
 from ..config.parts import SPLITS, scope_of
 from ..errors import UserError
+from ..files import TEMPORARY
+from ..hooks.checkpoint import BACKEND
 
-__all__ = ['Runner']
+__all__ = ['FlexibleRunner', 'Runner']
 
 # parts of a config by the time at which they are first used
-EVERYTHING = ('model', 'data_preprocessor', *(f'{split}_dataloader' for split in SPLITS), 'optim_wrapper',
+EVERYTHING = ('model', 'data_preprocessor', 'strategy', *(f'{split}_dataloader' for split in SPLITS), 'optim_wrapper',
               'param_scheduler', *(f'{split}_cfg' for split in SPLITS))
 LATE = ('default_hooks', 'custom_hooks', *(f'{split}_evaluator' for split in SPLITS), 'visualizer', 'log_processor')
 
@@ -48,8 +54,8 @@ def _apart(dataset: Any) -> Any:
     return dataset
 
 
-class Runner(_Runner):
-    """MMEngine's Runner: whatever is wrong in the config is said with its key, and before the first iteration.
+class _Blaming:
+    """What both runners do: whatever is wrong in the config is said with its key, and before the first iteration.
 
     Evaluators are built before any data are read, and of each data set one sample is loaded before the training starts.
     """
@@ -70,10 +76,6 @@ class Runner(_Runner):
         custom = list(self.cfg.get('custom_hooks') or ())
         return f'custom_hooks[{custom.index(hook)}]' if hook in custom else 'hooks'
 
-    def setup_env(self, env_cfg) -> None:
-        with self._building('env_cfg', env_cfg):
-            super().setup_env(env_cfg)
-
     def build_visualizer(self, visualizer=None):
         """Build the visualizer, and start what it writes to, which may not be installed."""
         backends = (visualizer or {}).get('vis_backends') if isinstance(visualizer, dict) else None
@@ -88,21 +90,9 @@ class Runner(_Runner):
         with self._building('log_processor', log_processor):
             return super().build_log_processor(log_processor)
 
-    def build_model(self, model) -> nn.Module:
-        with self._building('model', model):
-            return super().build_model(model)
-
     def register_hook(self, hook, priority=None) -> None:
         with self._building(self._hook_key(hook), copy.copy(hook)):
             super().register_hook(hook, priority)
-
-    def build_optim_wrapper(self, optim_wrapper):
-        with self._building('optim_wrapper', optim_wrapper):
-            return super().build_optim_wrapper(optim_wrapper)
-
-    def build_param_scheduler(self, scheduler):
-        with self._building('param_scheduler', scheduler):
-            return super().build_param_scheduler(scheduler)
 
     def build_evaluator(self, evaluator):
         with self._building(self._key_of('evaluator', evaluator), evaluator):
@@ -179,3 +169,63 @@ class Runner(_Runner):
                 raise
             with building(*found, scope_of(self.cfg)):
                 raise
+
+
+class Runner(_Blaming, _Runner):
+    """MMEngine's Runner, whose errors name the key of the config; see :class:`_Blaming`."""
+
+    def setup_env(self, env_cfg) -> None:
+        with self._building('env_cfg', env_cfg):
+            super().setup_env(env_cfg)
+
+    def build_model(self, model) -> nn.Module:
+        with self._building('model', model):
+            return super().build_model(model)
+
+    def build_optim_wrapper(self, optim_wrapper):
+        with self._building('optim_wrapper', optim_wrapper):
+            return super().build_optim_wrapper(optim_wrapper)
+
+    def build_param_scheduler(self, scheduler):
+        with self._building('param_scheduler', scheduler):
+            return super().build_param_scheduler(scheduler)
+
+
+class FlexibleRunner(_Blaming, _FlexibleRunner):
+    """MMEngine's FlexibleRunner, for its strategies (DDP, FSDP, DeepSpeed); errors name the key of the config.
+
+    The model is built at once and not when the training starts, so that its starting weights are checked as those of
+    :class:`Runner` are. Checkpoints are written beside their names and renamed: a kill leaves the old one or the new.
+    """
+
+    def __init__(self, model, **kwargs):
+        super().__init__(model, **kwargs)
+        with self._building('model', self.cfg.get('model')):
+            self.model = self.strategy.build_model(self.model)
+
+    def build_strategy(self, strategy=None, **kwargs) -> BaseStrategy:
+        with self._building('strategy', strategy):
+            return super().build_strategy(strategy, **kwargs)
+
+    def call_hook(self, fn_name: str, **kwargs) -> None:
+        if fn_name == 'before_save_checkpoint':  # DDP's names would be others than those of the model
+            consume_prefix_in_state_dict_if_present(kwargs['checkpoint']['state_dict'], 'module.')
+        super().call_hook(fn_name, **kwargs)
+
+    def save_checkpoint(self,
+                        out_dir: str,
+                        filename: str,
+                        *args,
+                        backend_args: Optional[dict] = None,
+                        **kwargs) -> None:
+        """Save a checkpoint of a local folder; arguments of MMEngine's method."""
+        if backend_args != dict(backend=BACKEND):  # an object store writes whole files by itself
+            super().save_checkpoint(out_dir, filename, *args, backend_args=backend_args, **kwargs)
+            return
+        prefix, suffix = TEMPORARY.format(filename).split('*')
+        temporary = f'{prefix}{self.timestamp}{suffix}'
+        super().save_checkpoint(out_dir, temporary, *args, **kwargs)
+        barrier()  # strategies that shard write a folder, each process its files
+        if self.rank == 0:
+            os.replace(os.path.join(out_dir, temporary), os.path.join(out_dir, filename))
+        barrier()
