@@ -7,9 +7,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Dict, Tuple
 
 import cv2
 import numpy as np
+import torch
+from mmengine.structures import InstanceData
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
@@ -29,15 +32,14 @@ SHOWN = 4
 SHOWN_SCORE = 0.5
 
 
-def train(work_dir):
-    """Runs tools/train.py, whose last epoch ends with an evaluation.
+def train(work_dir: Path) -> Dict[str, Path]:
+    """Run tools/train.py, whose last epoch ends with an evaluation.
 
     Args:
-        work_dir (Path): For checkpoints and logs.
+        work_dir: for checkpoints and logs.
 
     Returns:
-        dict[str, Path]: The files with the detections on the held-out images,
-        for 'bbox' and 'segm'.
+        dict: the files with the detections on the held-out images, for ``'bbox'`` and ``'segm'``.
     """
     prefix = work_dir / 'detections'
     command = [
@@ -61,15 +63,15 @@ def train(work_dir):
     return {metric: Path(f'{prefix}.{metric}.json') for metric in ('bbox', 'segm')}
 
 
-def evaluate(truth, detections):
+def evaluate(truth: COCO, detections: Dict[str, Path]) -> Dict[str, Tuple[float, float]]:
     """COCO AP of detections.
 
     Args:
-        truth (COCO): Annotations.
-        detections (dict[str, Path]): Result files for 'bbox' and 'segm'.
+        truth: annotations.
+        detections: result files for ``'bbox'`` and ``'segm'``.
 
     Returns:
-        dict[str, tuple[float, float]]: AP and AP50 of each, 0 to 1.
+        dict: AP and AP50 of each, from 0 to 1.
     """
     scores = {}
     for metric, path in detections.items():
@@ -86,62 +88,61 @@ def evaluate(truth, detections):
     return scores
 
 
-def draw_comparison(truth, path, image_folder):
-    """Ground truth above, detections below, for the images with the most objects.
+def draw_comparison(truth: COCO, path: Path, image_folder: Path) -> np.ndarray:
+    """Ground truth at the left, detections at the right, for the images with the most objects.
 
     Args:
-        truth (COCO): Annotations.
-        path (Path): Result file with masks.
-        image_folder (Path): Where the images of ``truth`` are.
+        truth: annotations.
+        path: result file with masks.
+        image_folder: where the images of ``truth`` are.
 
     Returns:
-        np.ndarray: uint8 BGR picture.
+        np.ndarray: uint8 RGB picture.
     """
+    # MMDetection takes seconds to import, and by then the training has found what may be wrong with it
+    from mmdet.structures import DetDataSample
+    from mmdet.visualization import DetLocalVisualizer
+    visualizer = DetLocalVisualizer()
+    visualizer.dataset_meta = METAINFO
     found = {}
     for detection in json.loads(path.read_text()):
-        if detection['score'] >= SHOWN_SCORE:
-            found.setdefault(detection['image_id'], []).append(detection)
+        found.setdefault(detection['image_id'], []).append(detection)
     busiest = sorted(truth.imgs, key=lambda image_id: -len(truth.imgToAnns[image_id]))[:SHOWN]
-    columns = []
+    pairs = []
     for image_id in busiest:
-        image = cv2.imread(str(image_folder / truth.imgs[image_id]['file_name']))
-        known = [dict(each, image_id=image_id) for each in truth.imgToAnns[image_id]]
-        columns.append([_draw(image, objects, truth) for objects in (known, found.get(image_id, []))])
-    rows = []
-    for title, row in zip(('Ground truth', f'Detections (score {SHOWN_SCORE} and above)'), zip(*columns)):
-        gap = np.full((row[0].shape[0], 8, 3), 255, np.uint8)
-        line = np.hstack([part for panel in row for part in (gap, panel)] + [gap])
-        bar = np.full((44, line.shape[1], 3), 255, np.uint8)
-        cv2.putText(bar, title, (10, 31), cv2.FONT_HERSHEY_SIMPLEX, 0.9, (40, 40, 40), 2, cv2.LINE_AA)
-        rows += [bar, line]
-    return np.vstack([*rows, np.full((8, rows[0].shape[1], 3), 255, np.uint8)])
+        image = cv2.imread(str(image_folder / truth.imgs[image_id]['file_name']))[..., ::-1]
+        image = cv2.resize(image, None, fx=SCALE, fy=SCALE, interpolation=cv2.INTER_CUBIC)
+        sample = DetDataSample(
+            gt_instances=_instances(truth.imgToAnns[image_id], truth, image_id, image.shape[:2]),
+            pred_instances=_instances(found.get(image_id, []), truth, image_id, image.shape[:2]))
+        visualizer.add_datasample('demo', image, sample, pred_score_thr=SHOWN_SCORE)
+        pairs.append(visualizer.get_image())
+    bar = np.full((30, pairs[0].shape[1], 3), 255, np.uint8)
+    for title, left in (('Ground truth', 8), (f'Detections of {SHOWN_SCORE} and above', bar.shape[1] // 2 + 8)):
+        cv2.putText(bar, title, (left, 21), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (40, 40, 40), 1, cv2.LINE_AA)
+    columns = [np.vstack([bar, *pairs[column::2]]) for column in range(2)]
+    return np.hstack([columns[0], np.full((len(columns[0]), 12, 3), 255, np.uint8), columns[1]])
 
 
-def _draw(image, objects, coco):
-    """An enlarged copy of an image with masks, boxes and labels."""
-    picture = cv2.resize(image, None, fx=SCALE, fy=SCALE, interpolation=cv2.INTER_CUBIC)
-    labels = []
-    for each in objects:
-        colour = METAINFO['palette'][each['category_id'] - 1][::-1]  # RGB to BGR
-        mask = cv2.resize(coco.annToMask(each) * 255, picture.shape[1::-1], interpolation=cv2.INTER_LINEAR) > 127
-        picture[mask] = (0.5 * picture[mask] + 0.5 * np.array(colour)).astype(np.uint8)
-        outline = cv2.findContours(mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)[0]
-        cv2.drawContours(picture, outline, -1, (255, 255, 255), 1, cv2.LINE_AA)
-        x, y, width, height = (round(SCALE * value) for value in each['bbox'])
-        cv2.rectangle(picture, (x, y), (x + width, y + height), colour, 2)
-        name = METAINFO['classes'][each['category_id'] - 1]
-        if 'score' in each:
-            name = f'{name} {each["score"]:.2f}'
-        elif each['iscrowd']:
-            name = f'crowd of {name}s' if name != 'cross' else 'crowd of crosses'
-        labels.append((name, x, y, colour))
-    for name, x, y, colour in labels:  # last, so that no box covers a label
-        (width, height), _ = cv2.getTextSize(name, cv2.FONT_HERSHEY_SIMPLEX, 0.6, 1)
-        x = min(max(x, 0), picture.shape[1] - width - 8)
-        y = max(y, height + 10)
-        cv2.rectangle(picture, (x, y - height - 10), (x + width + 8, y), colour, cv2.FILLED)
-        cv2.putText(picture, name, (x + 4, y - 6), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (255, 255, 255), 1, cv2.LINE_AA)
-    return picture
+def _instances(objects: list, truth: COCO, image_id: int, size: tuple) -> InstanceData:
+    """Objects in COCO's format as MMDetection draws them, on an image that is :data:`SCALE` times as large.
+
+    Args:
+        objects: annotations or detections.
+        truth: the data set.
+        image_id: of the image.
+        size: (H, W) of the enlarged image.
+    """
+    masks = [truth.annToMask(dict(each, image_id=image_id)) for each in objects]
+    boxes = SCALE * np.array([each['bbox'] for each in objects], float).reshape(-1, 4)
+    boxes[:, 2:] += boxes[:, :2]
+    fields = dict(
+        bboxes=torch.from_numpy(boxes),
+        labels=torch.tensor([each['category_id'] - 1 for each in objects], dtype=torch.long),
+        masks=np.array([cv2.resize(mask, size[::-1]) > 0 for mask in masks], bool).reshape(-1, *size))
+    if objects and 'score' in objects[0]:
+        fields['scores'] = torch.tensor([each['score'] for each in objects])
+    return InstanceData(**fields)
 
 
 @command
@@ -163,7 +164,7 @@ def main(argv, situation):
         truth = COCO(ROOT / DATA / 'annotations' / 'instances_val2017.json')
     scores = evaluate(truth, detections)
     picture = work_dir / 'detections.png'
-    cv2.imwrite(str(picture), draw_comparison(truth, detections['segm'], ROOT / DATA / 'val2017'))
+    cv2.imwrite(str(picture), draw_comparison(truth, detections['segm'], ROOT / DATA / 'val2017')[..., ::-1])
 
     print('\n          AP    AP50')
     for metric, name in (('bbox', 'boxes'), ('segm', 'masks')):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from pycocotools import mask as coco_mask
 
 from ..files import write_atomically
 
@@ -151,8 +152,7 @@ def _annotate(category, mask, is_crowd):
         bbox=[x, y, width, height],
         area=int(mask.sum()),
         iscrowd=int(is_crowd),
-        # COCO's own convention: run lengths for crowds, polygons for all else.
-        segmentation=_run_lengths(mask) if is_crowd else _polygons(mask))
+        segmentation=_segmentation(mask, is_crowd))
 
 
 def _window(mask):
@@ -161,63 +161,22 @@ def _window(mask):
     return int(rows[0]), int(columns[0]), int(rows[-1] - rows[0] + 1), int(columns[-1] - columns[0] + 1)
 
 
-def _run_lengths(mask):
-    """Uncompressed COCO RLE: runs of 0 and 1 in turn, down the columns."""
-    flat = mask.ravel(order='F')
-    borders = np.flatnonzero(np.diff(flat)) + 1
-    counts = np.diff([0, *borders, flat.size]).tolist()
-    return dict(size=list(mask.shape), counts=[0, *counts] if flat[0] else counts)
+def _segmentation(mask, is_crowd):
+    """COCO's own convention: run lengths for crowds, polygons for all else. Only run lengths can have a hole."""
+    polygons = [] if is_crowd else _polygons(mask)
+    if polygons and np.array_equal(
+            coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(polygons, *mask.shape))), mask):
+        return polygons
+    encoded = coco_mask.encode(np.asfortranarray(mask, np.uint8))
+    return dict(size=encoded['size'], counts=encoded['counts'].decode())
 
 
 def _polygons(mask):
-    """Outlines along the pixel edges, which rasterise to exactly this mask.
-
-    A COCO polygon cannot have a hole, so a region with one is cut in two
-    through the hole.
-
-    Args:
-        mask (np.ndarray): bool, (H, W).
-
-    Returns:
-        list[list[int]]: Per polygon x and y in turn.
-    """
-    following = _pixel_edges(mask)
-    polygons = []
-    while following:
-        start = point = next(iter(following))
-        step = None
-        corners = []
-        while step is None or point != start or following.get(point):
-            ends = following[point]
-            # Where two pixels touch at a corner only, a right turn stays on the same pixel.
-            turn = None if step is None else (point[0] - step[1], point[1] + step[0])
-            end = turn if turn in ends else ends[0]
-            ends.remove(end)
-            if not ends:
-                del following[point]
-            if step != (end[0] - point[0], end[1] - point[1]):
-                corners.append(point)
-            step = (end[0] - point[0], end[1] - point[1])
-            point = end
-        x, y = np.array(corners).T
-        if np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y) < 0:  # against the clock: around a hole
-            cut = (x.min() + x.max()) // 2
-            columns = np.arange(mask.shape[1])
-            return _polygons(mask & (columns < cut)) + _polygons(mask & (columns >= cut))
-        polygons.append(np.stack([x, y], 1).ravel().tolist())
-    return polygons
-
-
-def _pixel_edges(mask):
-    """Border edges with the region on their right hand: start -> [ends]."""
-    outside = ~np.pad(mask, 1)
-    following = {}
-    # For each side of a pixel: is its neighbour outside, and where the edge starts and ends.
-    for neighbour, start, end in ((outside[:-2, 1:-1], (0, 0), (1, 0)), (outside[1:-1, 2:], (1, 0), (1, 1)),
-                                  (outside[2:, 1:-1], (1, 1), (0, 1)), (outside[1:-1, :-2], (0, 1), (0, 0))):
-        for y, x in np.argwhere(mask & neighbour).tolist():
-            following.setdefault((x + start[0], y + start[1]), []).append((x + end[0], y + end[1]))
-    return following
+    """Outlines of the regions of a mask: of each polygon x and y in turn."""
+    # of twice the size, so that a region one pixel wide has two sides; its pixels' middles are inside
+    doubled = mask.astype(np.uint8).repeat(2, 0).repeat(2, 1)
+    outlines, _ = cv2.findContours(doubled, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    return [((outline.ravel() + 0.5) / 2).tolist() for outline in outlines]
 
 
 def _draw_image(rng, size, empty, crowd):

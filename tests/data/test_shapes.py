@@ -7,7 +7,7 @@ import pytest
 from pycocotools.coco import COCO
 
 from mmbackbones.datasets import METAINFO, make_shapes
-from mmbackbones.datasets.shapes import _polygons
+from mmbackbones.datasets.shapes import _segmentation
 
 ARGUMENTS = dict(num_train=24, num_val=8, image_size=96, seed=3)
 SPLITS = ('train2017', 'val2017')
@@ -128,7 +128,7 @@ def test_arguments_out_of_range_are_refused(tmp_path, arguments):
     assert not (tmp_path / 'shapes').exists()
 
 
-def test_polygons_give_back_any_mask():
+def test_segmentations_give_back_any_mask():
     """Holes, several parts and pixels that touch at a corner only."""
     rng = np.random.default_rng(0)
     coco = COCO()
@@ -137,4 +137,4 @@ def test_polygons_give_back_any_mask():
         for _ in range(20):
             mask = rng.random((12, 15)) < density
             mask[0, 0] = True
-            assert np.array_equal(coco.annToMask(dict(image_id=1, segmentation=_polygons(mask))), mask)
+            assert np.array_equal(coco.annToMask(dict(image_id=1, segmentation=_segmentation(mask, False))), mask)
