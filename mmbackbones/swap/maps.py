@@ -202,5 +202,5 @@ def check_neck(plan: Plan, name: str) -> None:
         if isinstance(node, dict) and path and str(path[-1]).endswith('backbone'):
             raise SwapError(
                 f'{plan.key(*inside)} ({neck.type}) holds a second backbone ({node.type}) and feeds its maps back '
-                f'into the first, which {name} has no inputs for. What fits: the same detector with another neck, such as FPN'
-            )
+                f'into the first, which {name} has no inputs for. What fits: the same detector with another neck, '
+                f'such as FPN')
