@@ -37,9 +37,8 @@ def _quantity(value: float, unit: str) -> str:
 
 
 def run(args: argparse.Namespace) -> None:
-    from ..bench.measure import Case, chart_formats, compare, draw_chart
+    from ..bench import Case, chart_formats, compare, describe_machine, draw_chart
     from ..files import check_target, write_atomically
-    from ..machine import describe_machine
     for path in (args.json, args.chart):
         if path is not None:  # before what is to be in it takes minutes
             check_target(path)
