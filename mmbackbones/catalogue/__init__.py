@@ -6,7 +6,7 @@ from typing import NamedTuple, Optional, Tuple
 import yaml
 
 from ..errors import UnknownNameError
-from ..messages import near_names
+from ..messages import did_you_mean
 
 __all__ = ['IMAGENET_MEAN', 'IMAGENET_STD', 'NOT_YET', 'Backbone', 'find_backbone', 'load_catalogue', 'parse_figure']
 
@@ -112,7 +112,6 @@ def find_backbone(name: str) -> Backbone:
     """
     rows = {row.name: row for row in load_catalogue()}
     if name not in rows:
-        near = near_names(name, rows, cutoff=0.4)
-        hint = f'did you mean {", ".join(near)}?' if near else '`mmbackbones list` shows all'
-        raise UnknownNameError(f'no backbone {name!r} in the catalogue; {hint}')
+        hint = did_you_mean(name, rows, 0.4, '`mmbackbones list` shows all')
+        raise UnknownNameError(f'no backbone {name!r} in the catalogue{hint}')
     return rows[name]

@@ -4,7 +4,7 @@ from typing import Sequence, Tuple
 from mmengine.registry import MODELS
 
 from ..errors import InputError, UnknownNameError, one_line
-from ..messages import near_names
+from ..messages import listed, near_names
 from ..meta import on_meta
 from . import IMAGENET_MEAN, IMAGENET_STD, Backbone, find_backbone, load_catalogue
 from .complexity import count_complexity
@@ -39,9 +39,9 @@ def find_row(name: str) -> Backbone:
 
 
 def _refuse_unknown(library: str, model_name: str, known: Sequence[str]) -> None:
-    near = near_names(model_name, [row.name for row in load_catalogue()])
-    near += [f'{library}:{each}' for each in near_names(model_name, known)]
-    hint = f'did you mean {", ".join(near)}?' if near else 'its list_models() lists them'
+    names = [row.name for row in load_catalogue()]
+    near = near_names(model_name, names) + [f'{library}:{each}' for each in near_names(model_name, known)]
+    hint = f'did you mean {listed(near)}?' if near else 'its list_models() lists them'
     raise UnknownNameError(f'{library} has no network {model_name!r}; {hint}')
 
 
@@ -54,7 +54,7 @@ def _timm_row(model_name: str) -> Backbone:
         _refuse_unknown('timm', model_name, timm.list_models())
     if tag and model_name not in tags:
         known = [each.partition('.')[2] for each in tags]
-        raise UnknownNameError(f'timm has no weights {tag!r} of {network}; it has {", ".join(known) or "none"}')
+        raise UnknownNameError(f'timm has no weights {tag!r} of {network}; it has {listed(known) or "none"}')
     published = timm.get_pretrained_cfg(model_name) if tags else None
     side, num_classes = (published.input_size[-1], published.num_classes) if published else (224, 1000)
     file = timm.model_entrypoint(model_name).__module__.rpartition('.')[2]

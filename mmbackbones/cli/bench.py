@@ -1,11 +1,10 @@
 """``mmbackbones bench``: time or memory of backbones beside their peers."""
 import argparse
 import json
-import os
 import shlex
 import sys
 from pathlib import Path
-from typing import Optional, Tuple
+from typing import Tuple
 
 from ..errors import InputError
 from .tables import print_table
@@ -37,20 +36,12 @@ def _quantity(value: float, unit: str) -> str:
     return f'{value * 1e3:.1f} ms' if unit == 's' else f'{value / 2**20:.1f} MiB'
 
 
-def _check_target(path: Optional[str]) -> None:
-    """Refuse a file that cannot be written, before what is to be in it takes minutes."""
-    if path is None:
-        return
-    target = Path(path)
-    if target.is_dir() or not os.access(target if target.exists() else target.parent, os.W_OK):
-        raise InputError(f'{path} cannot be written: expected a file in a folder that is there, with leave to write')
-
-
 def run(args: argparse.Namespace) -> None:
     from ..bench import Case, chart_formats, compare, describe_machine, draw_chart
-    from ..files import write_atomically
+    from ..files import check_target, write_atomically
     for path in (args.json, args.chart):
-        _check_target(path)
+        if path is not None:  # before what is to be in it takes minutes
+            check_target(path)
     if args.chart and Path(args.chart).suffix[1:].lower() not in chart_formats():
         raise InputError(f'--chart {args.chart}: expected a name that ends in one of {", ".join(chart_formats())}')
     cases = [

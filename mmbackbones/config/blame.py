@@ -3,21 +3,23 @@ import contextlib
 import errno
 import importlib
 import inspect
-import re
 import textwrap
 import traceback
+from types import FrameType
 from typing import Any, Dict, Iterator, List, Optional, Set, Tuple
 
 import mmengine.registry
 import torch
 from mmengine.registry import Registry
 
-from ..errors import InputError, UserError, one_line
+from ..errors import UserError, one_line
 from ..messages import did_you_mean
-from .tree import dotted, get, nodes
+from .problem import ConfigError, Problem
+from .tree import get, kind_of, nodes
 
 __all__ = [
-    'arguments_of', 'blamed', 'building', 'describe', 'find_type', 'names_of', 'parameters', 'sentence', 'unknown_types'
+    'UNKNOWN', 'arguments_of', 'blamed', 'building', 'describe', 'find_type', 'names_of', 'parameters', 'sentence',
+    'unknown_types'
 ]
 
 REGISTRIES = [
@@ -26,6 +28,8 @@ REGISTRIES = [
 # errors of the machine: no part of the config is to blame
 MACHINE = (MemoryError, torch.OutOfMemoryError, UserError)
 LONGEST = 300  # characters of what a library says
+# what to do about a type that is not known and like no other
+UNKNOWN = '; look at its spelling, and at what custom_imports loads'
 MACHINE_NUMBERS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.EPIPE, errno.EIO)
 
 
@@ -62,8 +66,7 @@ def unknown_types(tree: Any, scope: str) -> List[Tuple[Tuple, str]]:
         if isinstance(name, str) and not any(
                 find_type(registry, name, node.get('_scope_', scope)) for registry in REGISTRIES):
             known = [each for registry in REGISTRIES for each in names_of(registry, scope)]
-            hint = did_you_mean(name, known) or '; look at its spelling, and at what custom_imports loads'
-            said.append((path, f"type='{name}' is not known{hint}"))
+            said.append((path, f"type='{name}' is not known{did_you_mean(name, known) or UNKNOWN}"))
     return said
 
 
@@ -102,78 +105,98 @@ def sentence(error: BaseException) -> str:
     return text if text == type(error).__name__ else f'{type(error).__name__}: {text}'
 
 
+def _frames(error: BaseException) -> Iterator[FrameType]:
+    """The frames that an error went through, the innermost first, and those of its cause before its own."""
+    if error.__cause__ is not None:
+        yield from _frames(error.__cause__)
+    for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
+        yield frame
+
+
+def _innermost_values(error: BaseException) -> List[Any]:
+    """The local variables where an error was raised.
+
+    Of a type that is not known, or a class that was called with wrong arguments, no method is on the way of the error:
+    the function that looked for it or called it still holds its name, the class and the arguments.
+    """
+    frame = next(_frames(error), None)
+    return list(frame.f_locals.values()) if frame else []
+
+
 def _classes_on_the_way(error: BaseException) -> Iterator[str]:
     """Names of the classes whose methods the error went through, the innermost first."""
-    if error.__cause__ is not None:
-        yield from _classes_on_the_way(error.__cause__)
-    for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
+    if isinstance(error, TypeError):
+        yield from (value.__name__ for value in _innermost_values(error) if isinstance(value, type))
+    for frame in _frames(error):
         owner = frame.f_locals.get('self')
         if owner is not None:
-            for kind in type(owner).__mro__:
-                yield kind.__name__
-    # of a class that is not entered, since its arguments are wrong, Python names the method
-    yield from re.findall(r'(\w+)\.__init__\(\)', one_line(error))
+            yield from (kind.__name__ for kind in type(owner).__mro__)
 
 
-def blamed(error: BaseException, tree: Any, key: str = '') -> Optional[Tuple[str, dict]]:
+def blamed(error: BaseException, tree: Any, root: Tuple = ()) -> Optional[Tuple[Tuple, dict]]:
     """The part of a config whose class an error came from.
 
     Args:
         error: as it was caught, with its traceback.
         tree: a part of the config.
-        key: the key that leads to it.
+        root: the keys that lead to it.
 
     Returns:
-        tuple | None: the key of the part, and the part.
+        tuple | None: the keys of the part, and the part.
     """
-    parts = {}
+    parts: Dict[str, Tuple[Tuple, dict]] = {}
     for path, node in nodes(tree):
-        name = node.get('type') if isinstance(node, dict) else None
-        name = name if isinstance(name, str) else getattr(name, '__name__', None)
-        if name:
-            parts.setdefault(name.rpartition('.')[2], (dotted((key, *path)), node))
-    for name in re.findall(r'(\w+)\.__init__\(\)', one_line(error)):
-        if name in parts:
-            return parts[name]
+        if isinstance(node, dict) and node.get('type'):
+            parts.setdefault(kind_of(node).rpartition('.')[2], ((*root, *path), node))
     return next((parts[name] for name in _classes_on_the_way(error) if name in parts), None)
 
 
-def describe(error: BaseException, tree: Any, key: str, scope: str = 'mmengine') -> str:
+def _unexpected(error: BaseException, part: dict, scope: str) -> Optional[Problem]:
+    """Whether an error comes from an argument that the class of a part does not have, and was about to be given."""
+    known = arguments_of(part.get('type'), scope)
+    given = [value for value in _innermost_values(error) if isinstance(value, dict)]
+    for name in part if known and isinstance(error, TypeError) else ():
+        if name not in ('type', '_scope_', *known) and any(name in each for each in given):
+            return Problem((), f' ({kind_of(part)}) has no argument {name!r}{did_you_mean(name, sorted(known))}')
+    return None
+
+
+def describe(error: BaseException, tree: Any, root: Tuple, scope: str = 'mmengine') -> Problem:
     """Say which part of a config cannot be used, and why.
 
     Args:
         error: what was raised when the part was built or run.
         tree: the part of the config.
-        key: the key that leads to it.
+        root: the keys that lead to it.
         scope: of its types.
     """
     while isinstance(error.__cause__, type(error)):  # MMEngine adds the hook's address in memory to what it says
         error = error.__cause__
+    sought = [value for value in _innermost_values(error) if isinstance(value, str)]
     for path, said in unknown_types(tree, scope):
-        if repr(get(tree, (*path, 'type')))[1:-1] in str(error):
-            return f'{dotted((key, *path))}: {said}'
-    where, part = blamed(error, tree, key) or (key, tree)
-    text = sentence(error)
-    kind = part.get('type', '') if isinstance(part, dict) else ''
-    kind = kind if isinstance(kind, str) else kind.__name__
-    named = [name for name in part if isinstance(name, str) and name != 'type' and re.search(rf'\b{name}\b', text)
-             ] if isinstance(part, dict) else []
-    if isinstance(error, TypeError):
-        known = arguments_of(part.get('type'), scope) if named else set()
-        for name in named:
-            if known and name not in known:
-                return f'{where} ({kind}) has no argument {name!r}{did_you_mean(name, sorted(known))}'
-    if len(named) == 1 and not isinstance(part[named[0]], (dict, list, tuple)):
-        where += f'.{named[0]}={part[named[0]]!r}'
-    return f'{where}{f" ({kind})" if kind else ""}: {text}'
+        if get(tree, (*path, 'type')) in sought:
+            return Problem((*root, *path), f': {said}', error=error)
+    path, part = blamed(error, tree, root) or (root, tree)
+    part = part if isinstance(part, dict) else {}
+    problem = _unexpected(error, part, scope) or Problem((), f'{_kind(part)}: {sentence(error)}')
+    return problem._replace(path=path, error=error)
+
+
+def _kind(part: dict) -> str:
+    return f' ({kind_of(part)})' if part.get('type') else ''
 
 
 @contextlib.contextmanager
-def building(key: str, tree: Any, scope: str = 'mmengine') -> Iterator[None]:
+def building(root: Tuple, tree: Any, scope: str = 'mmengine') -> Iterator[None]:
     """Within, an error is one of this part of the config, unless it is one of the machine's.
 
+    Args:
+        root: the keys that lead to the part.
+        tree: the part.
+        scope: of its types.
+
     Raises:
-        InputError: it names the config key.
+        ConfigError: it names the config key.
     """
     try:
         yield
@@ -182,4 +205,4 @@ def building(key: str, tree: Any, scope: str = 'mmengine') -> Iterator[None]:
     except Exception as error:
         if isinstance(error, OSError) and error.errno in MACHINE_NUMBERS:
             raise
-        raise InputError(describe(error, tree, key, scope)) from error
+        raise ConfigError(describe(error, tree, root, scope)) from error

@@ -7,6 +7,7 @@ from ..errors import InputError
 from .fit import Fit, build_model, check_fit
 from .images import pixel_problems
 from .parts import SPLITS, check_kinds, check_optimizer, check_parts, scope_of
+from .problem import Problem
 from .scopes import register
 
 __all__ = ['check_config', 'check_run']
@@ -23,7 +24,7 @@ def check_run(cfg: Config, splits: Sequence[str] = SPLITS) -> Fit:
         check_kinds(cfg)
         register(scope_of(cfg))
     except InputError as error:
-        return Fit(None, None, [str(error)])
+        return Fit(None, None, [Problem((), str(error))])
     fit = check_fit(cfg)
     problems = fit.problems + pixel_problems(cfg) + check_parts(cfg, splits)
     if 'train' in splits and cfg.get('optim_wrapper') and not problems:
@@ -33,4 +34,4 @@ def check_run(cfg: Config, splits: Sequence[str] = SPLITS) -> Fit:
 
 def check_config(cfg: Config, splits: Sequence[str] = SPLITS) -> List[str]:
     """What is wrong with a config, one sentence each with how to mend it; empty where nothing is known to be."""
-    return check_run(cfg, splits).problems
+    return [str(problem) for problem in check_run(cfg, splits).problems]

@@ -5,7 +5,7 @@ from typing import Any, Dict, List, NamedTuple, Tuple
 from mmengine.config import Config, ConfigDict
 
 from ..errors import UserError
-from .tree import dotted, get
+from .tree import Owner, dotted, get
 
 __all__ = ['Change', 'Plan', 'SwapError', 'code']
 
@@ -37,14 +37,18 @@ class Plan:
     def __init__(self, cfg: Config, root: Tuple[str, ...]) -> None:
         self.base = cfg._cfg_dict
         self.cfg = copy.deepcopy(cfg)
-        self.root = root
+        self.owner = Owner(self.cfg, root)
         self.replaced: Dict[Tuple, bool] = {}
         self.changes: List[Change] = []
 
     @property
     def model(self) -> ConfigDict:
         """The config of the detector or classifier."""
-        return get(self.cfg._cfg_dict, self.root)
+        return self.owner.model
+
+    def key(self, *keys: Any) -> str:
+        """The key of a part of the detector or classifier as messages write it."""
+        return self.owner.key(*keys)
 
     def set(self, path: Tuple, value: Any, why: str, replace: bool = False) -> None:
         """Set one value; a dict is merged into what is there, or takes its place."""
@@ -63,7 +67,7 @@ class Plan:
 
     def set_model(self, path: Tuple, value: Any, why: str, replace: bool = False) -> None:
         """Set one value of the detector or classifier."""
-        self.set((*self.root, *path), value, why, replace)
+        self.set(self.owner.path(*path), value, why, replace)
 
     def keep(self, what: str, why: str) -> None:
         """Say why something stays."""

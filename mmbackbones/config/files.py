@@ -1,5 +1,4 @@
 """Config files: found by path or name, named after what is in them, and written in the project's style."""
-import difflib
 import inspect
 import os
 import re
@@ -14,6 +13,7 @@ from mmengine.config import Config
 from ..catalogue import load_catalogue
 from ..errors import one_line
 from ..files import write_atomically
+from ..messages import listed, near_names
 from .edit import SwapError
 from .meta_run import package_configs
 
@@ -37,9 +37,9 @@ def _missing(name: str, package: str, inner: str, path: Path) -> FileNotFoundErr
     known = {file.relative_to(root).as_posix() for file in root.glob('**/*.py' if package else '*.py')}
     wanted = inner if package else path.name
     by_stem = [file for file in sorted(known) if Path(file).name == Path(wanted).name]
-    near = by_stem or difflib.get_close_matches(wanted, sorted(known), n=4, cutoff=0.5)
+    near = by_stem or near_names(wanted, sorted(known))
     prefix = f'{package}::' if package else f'{root.as_posix()}/' if str(root) != '.' else ''
-    hint = 'did you mean ' + ', '.join(f'{prefix}{file}' for file in near) + '?' if near else (
+    hint = f'did you mean {listed(f"{prefix}{file}" for file in near)}?' if near else (
         "give a path, or a name like 'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py'")
     return FileNotFoundError(f'no config {name!r}; {hint}')
 

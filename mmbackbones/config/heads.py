@@ -1,16 +1,84 @@
 """Whether the heads of a detector take the maps that they get."""
-from typing import List, Optional, Sequence, Tuple
+from typing import Any, Callable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
-from mmengine.config import Config
 from torch import Tensor, nn
 
 from ..messages import listed
 from ..meta import on_meta
 from .meta_run import Maps, Misfit, guard_channels
-from .tree import first_neck, kind_of
+from .problem import Problem
+from .tree import Owner, dotted, first_neck, kind_of
 
-__all__ = ['channels_problem', 'detector_problems', 'first_misfit']
+__all__ = ['Followed', 'channels_problem', 'detector_problems', 'first_misfit']
+
+
+class Followed(NamedTuple):
+    """A detector, followed on the meta device up to its heads.
+
+    Attributes:
+        owner: its place in the config.
+        model: as it was built.
+        outs: what the heads get.
+        levels: sizes of these maps.
+    """
+    owner: Owner
+    model: nn.Module
+    outs: Sequence[Tensor]
+    levels: Maps
+
+    @property
+    def source(self) -> str:
+        """Where the maps come from, and their channels, as messages say it."""
+        part = 'the neck' if self.owner.model.get('neck') else 'the backbone'
+        return f'{part} gives [{listed(self.levels.channels)}]'
+
+    def neck_key(self, name: str) -> str:
+        """The key of a value of the neck that takes the backbone's maps."""
+        return self.owner.key(*first_neck(self.owner.model)[1], name)
+
+
+def detector_problems(seen: Followed) -> List[Problem]:
+    """What is wrong with a detector's heads for the maps that they get."""
+    found = [_dense_problem(seen, name) for name in ('rpn_head', 'bbox_head', 'mask_head')]
+    found.append(_panoptic_problem(seen))
+    if getattr(seen.model, 'roi_head', None) is not None:
+        found += _roi_problems(seen)
+    found += [_encoder_problem(seen), _number_problem(seen)]
+    return [problem for problem in found if problem]
+
+
+def _dense_problem(seen: Followed, name: str) -> Optional[Problem]:
+    """What is wrong with a head that takes all maps, by the first that is found of strides, list and layers."""
+    part, head = seen.owner.model.get(name), getattr(seen.model, name, None)
+    if not isinstance(part, dict) or head is None:
+        return None
+    path, channels = seen.owner.path(name), list(seen.levels.channels)
+    problem = _anchors_problem(seen, name, part, head)
+    if problem:
+        return problem
+    wanted = part.get('in_channels')
+    if name == 'bbox_head' and isinstance(wanted, (list, tuple)) and len(wanted) == len(channels) \
+            and list(wanted) != channels:
+        return Problem(path, f' ({kind_of(part)}) is for maps of [{listed(wanted)}] channels; {seen.source}',
+                       (f'set {seen.owner.key(name, "in_channels")}=[{listed(channels)}]', ))
+    error = first_misfit(seen.model, lambda: head(seen.outs))
+    return channels_problem(path, part, error, seen.source, channels[0]) if error else None
+
+
+def _anchors_problem(seen: Followed, name: str, part: dict, head: nn.Module) -> Optional[Problem]:
+    """Whether the anchors or points of a dense head are for maps of other strides."""
+    strides = _priors(head)
+    if not strides or name == 'mask_head':  # CondInst's has points of its own, of one level
+        return None
+    neck, _ = first_neck(seen.owner.model)
+    outputs = f'choose {seen.owner.key("backbone", "out_indices")}'
+    if neck and 'start_level' in neck:
+        outputs += f', {seen.neck_key("start_level")} and num_outs'
+    key = seen.owner.key(name, *(['anchor_generator'] if 'anchor_generator' in part else []), 'strides')
+    return _strides_problem(
+        seen.owner.path(name), 'anchors or points', strides, seen.levels,
+        (f'{outputs} so that these strides come out', f'set {key}=[{listed(seen.levels.strides)}]'))
 
 
 def _priors(head: nn.Module) -> Optional[List[int]]:
@@ -20,7 +88,8 @@ def _priors(head: nn.Module) -> Optional[List[int]]:
     return [max(stride) if isinstance(stride, (list, tuple)) else stride for stride in strides] if strides else None
 
 
-def _strides_problem(key: str, what: str, wanted: Sequence[float], levels: Maps, remedy: str) -> Optional[str]:
+def _strides_problem(path: Tuple, what: str, wanted: Sequence[float], levels: Maps,
+                     remedies: Tuple[str, ...]) -> Optional[Problem]:
     """Compare the strides that a head was built for with those of its maps.
 
     Not to the pixel: SSD and YOLACT divide the image's size by the map's.
@@ -28,22 +97,32 @@ def _strides_problem(key: str, what: str, wanted: Sequence[float], levels: Maps,
     if len(wanted) == len(levels.strides) and all(1 / 1.35 < given / want < 1.35
                                                   for want, given in zip(wanted, levels.strides)):
         return None
-    return (f'{key} has {what} for {len(wanted)} maps at strides {listed(round(want) for want in wanted)}, but gets '
-            f'{len(levels.strides)} at strides {listed(levels.strides)}: {remedy}')
+    return Problem(
+        path, f' has {what} for {len(wanted)} maps at strides {listed(round(want) for want in wanted)}, but gets '
+        f'{len(levels.strides)} at strides {listed(levels.strides)}', remedies)
 
 
-def channels_problem(key: str, head: dict, error: Misfit, source: str, channels: int) -> str:
-    """Say which key of a head's config holds the wrong number of channels."""
+def channels_problem(path: Tuple, head: dict, error: Misfit, source: str, channels: int) -> Problem:
+    """Say which key of a head's config holds the wrong number of channels.
+
+    Args:
+        path: keys that lead to the head.
+        head: its config.
+        error: of the layer that got other channels.
+        source: where its maps come from.
+        channels: of these maps.
+    """
     if error.given % channels == 0 and error.given > channels:  # flattened by a linear layer
-        return (
-            f'{key} ({kind_of(head)}): its layer {error.layer} is for {error.expected} values and gets {error.given}, '
-            f'{channels} channels of {error.given // channels} positions; {source}: set {key}.in_channels={channels}')
-    return (
-        f'{key} ({kind_of(head)}): its layer {error.layer} is for {error.expected} channels and gets {error.given}; '
-        f'{source}: set {key}.in_channels={error.given}')
+        what = f'values and gets {error.given}, {channels} channels of {error.given // channels} positions'
+        expected = channels
+    else:
+        what = f'channels and gets {error.given}'
+        expected = error.given
+    return Problem(path, f' ({kind_of(head)}): its layer {error.layer} is for {error.expected} {what}; {source}',
+                   (f'set {dotted((*path, "in_channels"))}={expected}', ))
 
 
-def first_misfit(model: nn.Module, run) -> Optional[Misfit]:
+def first_misfit(model: nn.Module, run: Callable[[], Any]) -> Optional[Misfit]:
     """Run a part for its channels alone: whatever else happens on the meta device is no proof of a fault."""
     try:
         with on_meta(), guard_channels(model):
@@ -55,100 +134,92 @@ def first_misfit(model: nn.Module, run) -> Optional[Misfit]:
     return None
 
 
-def _as_list(value) -> list:
+def _panoptic_problem(seen: Followed) -> Optional[Problem]:
+    """Whether the pixel decoder of a panoptic head lists other maps."""
+    part, levels = seen.owner.model.get('panoptic_head'), seen.levels
+    if not part or not isinstance(part.get('in_channels'), (list, tuple)):
+        return None
+    if list(part.in_channels) != list(levels.channels):
+        return Problem(
+            seen.owner.path('panoptic_head'),
+            f' ({kind_of(part)}) is for maps of [{listed(part.in_channels)}] channels; {seen.source}',
+            (f'set {seen.owner.key("panoptic_head", "in_channels")}=[{listed(levels.channels)}]', ))
+    if part.get('strides') and list(part.strides) != list(levels.strides):
+        return Problem(
+            seen.owner.path('panoptic_head',
+                            'strides'), f' is [{listed(part.strides)}], but its maps have [{listed(levels.strides)}]',
+            ('set it so', f'choose other {seen.owner.key("backbone", "out_indices")}'))
+    return None
+
+
+def _as_list(value: Any) -> list:
     return list(value) if isinstance(value, (list, tuple, nn.ModuleList)) else [value]
 
 
-def _roi_problems(cfg: Config, model: nn.Module, levels: Maps, source: str) -> List[str]:
+def _roi_problems(seen: Followed) -> Iterator[Optional[Problem]]:
     """Follow the second stage: region features of each extractor through its head."""
-    problems, head = [], model.roi_head
     for kind in ('bbox', 'mask'):
-        name, extractor_name = f'{kind}_head', f'{kind}_roi_extractor'
-        own = cfg.model.roi_head.get(extractor_name)
         # a mask head without an extractor of its own shares that of the boxes
-        extractors = _as_list(getattr(head, extractor_name, None) or ())
-        heads = _as_list(getattr(head, name, None) or ())
-        configs = _as_list(cfg.model.roi_head.get(name) or ())
-        extractor_key = f'model.roi_head.{extractor_name if own else "bbox_roi_extractor"}'
-        for index, extractor in enumerate(extractors):
-            strides = getattr(extractor, 'featmap_strides', None)
-            if strides:
-                used = Maps(levels.channels[:len(strides)], levels.strides[:len(strides)])
-                problems.append(
-                    _strides_problem(extractor_key, 'featmap_strides', strides, used,
-                                     f'set {extractor_key}.featmap_strides=[{listed(used.strides)}]'))
-            channels = getattr(extractor, 'out_channels', None)
-            if channels and getattr(extractor, 'aggregation', 'sum') == 'sum' and channels != levels.channels[0]:
-                problems.append(f'{extractor_key} is for maps of {channels} channels and gets {levels.channels[0]}; '
-                                f'{source}: set {extractor_key}.out_channels={levels.channels[0]}')
-                continue
-            if index >= len(heads) or not channels or not getattr(extractor, 'roi_layers', None):
-                continue
-            size = getattr(extractor.roi_layers[0], 'output_size', None)
-            if not size:
-                continue
-            features = torch.empty(1, channels, *_pair(size), device='meta')
-
-            def run(part=heads[index], features=features):
-                part(head.shared_head(features) if head.with_shared_head else features)
-
-            error = first_misfit(model, run)
-            if error:
-                several = isinstance(cfg.model.roi_head.get(name), (list, tuple))
-                key = f'model.roi_head.{name}' + (f'[{index}]' if several else '')
-                problems.append(channels_problem(key, configs[min(index, len(configs) - 1)], error, source, channels))
-    return [problem for problem in problems if problem]
+        own = seen.owner.model.roi_head.get(f'{kind}_roi_extractor')
+        path = seen.owner.path('roi_head', f'{kind if own else "bbox"}_roi_extractor')
+        for index, extractor in enumerate(_as_list(getattr(seen.model.roi_head, f'{kind}_roi_extractor', None) or ())):
+            yield _extractor_strides_problem(seen, path, extractor)
+            yield _extractor_channels_problem(seen, path, extractor) or _roi_head_problem(seen, kind, index, extractor)
 
 
-def _pair(size) -> Tuple[int, int]:
-    return (size, size) if isinstance(size, int) else tuple(size)
+def _extractor_strides_problem(seen: Followed, path: Tuple, extractor: nn.Module) -> Optional[Problem]:
+    """Whether an extractor is for maps of other strides; it takes the first ones."""
+    strides = getattr(extractor, 'featmap_strides', None)
+    if not strides:
+        return None
+    used = Maps(seen.levels.channels[:len(strides)], seen.levels.strides[:len(strides)])
+    remedy = f'set {dotted((*path, "featmap_strides"))}=[{listed(used.strides)}]'
+    return _strides_problem(path, 'featmap_strides', strides, used, (remedy, ))
 
 
-def detector_problems(cfg: Config, model: nn.Module, outs: Sequence[Tensor], levels: Maps) -> List[str]:
-    """Follow a detector's maps from the neck into its heads."""
-    problems = []
-    neck, neck_key = first_neck(cfg.model)
-    source = f'{"the neck" if neck else "the backbone"} gives [{listed(levels.channels)}]'
-    remedy = 'choose model.backbone.out_indices' + (f', {neck_key}.start_level and num_outs'
-                                                    if neck and 'start_level' in neck else '')
-    for name in ('rpn_head', 'bbox_head', 'mask_head'):
-        part, head = cfg.model.get(name), getattr(model, name, None)
-        if not isinstance(part, dict) or head is None:
-            continue
-        key, strides = f'model.{name}', _priors(head)
-        if strides and name != 'mask_head':  # CondInst's has points of its own, of one level
-            generator = 'anchor_generator.' if 'anchor_generator' in part else ''
-            own = f', or set {key}.{generator}strides=[{listed(levels.strides)}]'
-            problem = _strides_problem(key, 'anchors or points', strides, levels,
-                                       f'{remedy} so that these strides come out{own}')
-            if problem:
-                problems.append(problem)
-                continue
-        wanted = part.get('in_channels')
-        if isinstance(wanted, (list, tuple)) and name == 'bbox_head' and len(wanted) == len(levels.channels) \
-                and list(wanted) != list(levels.channels):
-            problems.append(f'{key} ({kind_of(part)}) is for maps of [{listed(wanted)}] channels; {source}: set '
-                            f'{key}.in_channels=[{listed(levels.channels)}]')
-            continue
-        error = first_misfit(model, lambda head=head: head(outs))
-        if error:
-            problems.append(channels_problem(key, part, error, source, levels.channels[0]))
-    part = cfg.model.get('panoptic_head')
-    if part and isinstance(part.get('in_channels'), (list, tuple)):
-        if list(part.in_channels) != list(levels.channels):
-            problems.append(
-                f'model.panoptic_head ({kind_of(part)}) is for maps of [{listed(part.in_channels)}] channels; '
-                f'{source}: set model.panoptic_head.in_channels=[{listed(levels.channels)}]')
-        elif part.get('strides') and list(part.strides) != list(levels.strides):
-            problems.append(f'model.panoptic_head.strides is [{listed(part.strides)}], but its maps have '
-                            f'[{listed(levels.strides)}]: set it so, or choose other model.backbone.out_indices')
-    if getattr(model, 'roi_head', None) is not None:
-        problems += _roi_problems(cfg, model, levels, source)
-    embed_dims = getattr(getattr(model, 'encoder', None), 'embed_dims', None)
-    if embed_dims and cfg.model.get('encoder') and set(levels.channels) != {embed_dims}:
-        problems.append(f"model.encoder's queries have {embed_dims} channels; {source}: set "
-                        f'{neck_key}.out_channels={embed_dims}')
-    wanted = getattr(model, 'num_feature_levels', None)
-    if isinstance(wanted, int) and wanted > 1 and wanted != len(levels.channels):
-        problems.append(f'model.num_feature_levels is {wanted}, but {source}: set {neck_key}.num_outs={wanted}')
-    return problems
+def _extractor_channels_problem(seen: Followed, path: Tuple, extractor: nn.Module) -> Optional[Problem]:
+    """Whether an extractor, which hands on the channels of its maps, is for others."""
+    channels, given = getattr(extractor, 'out_channels', None), seen.levels.channels[0]
+    if not channels or channels == given or getattr(extractor, 'aggregation', 'sum') != 'sum':
+        return None
+    return Problem(path, f' is for maps of {channels} channels and gets {given}; {seen.source}',
+                   (f'set {dotted((*path, "out_channels"))}={given}', ))
+
+
+def _roi_head_problem(seen: Followed, kind: str, index: int, extractor: nn.Module) -> Optional[Problem]:
+    """Run a head of the second stage on the features that its extractor gives for one region."""
+    name, head = f'{kind}_head', seen.model.roi_head
+    heads = _as_list(getattr(head, name, None) or ())
+    channels, layers = getattr(extractor, 'out_channels', None), getattr(extractor, 'roi_layers', None)
+    size = getattr(layers[0], 'output_size', None) if layers else None
+    if index >= len(heads) or not channels or not size:
+        return None
+    features = torch.empty(1, channels, *((size, size) if isinstance(size, int) else size), device='meta')
+    error = first_misfit(seen.model, lambda: heads[index](head.shared_head(features)
+                                                          if head.with_shared_head else features))
+    if error is None:
+        return None
+    config = seen.owner.model.roi_head.get(name)
+    configs = _as_list(config or ())
+    path = seen.owner.path('roi_head', name, *([index] if isinstance(config, (list, tuple)) else []))
+    return channels_problem(path, configs[min(index, len(configs) - 1)], error, seen.source, channels)
+
+
+def _encoder_problem(seen: Followed) -> Optional[Problem]:
+    """Whether the queries of a transformer have as many channels as each map."""
+    embed_dims = getattr(getattr(seen.model, 'encoder', None), 'embed_dims', None)
+    if not embed_dims or not seen.owner.model.get('encoder') or set(seen.levels.channels) == {embed_dims}:
+        return None
+    return Problem(
+        seen.owner.path('encoder'), f"'s queries have {embed_dims} channels; {seen.source}",
+        (f'set {seen.neck_key("out_channels")}={embed_dims}', ))
+
+
+def _number_problem(seen: Followed) -> Optional[Problem]:
+    """Whether a transformer looks at as many maps as there are."""
+    wanted = getattr(seen.model, 'num_feature_levels', None)
+    if not isinstance(wanted, int) or wanted <= 1 or wanted == len(seen.levels.channels):
+        return None
+    return Problem(
+        seen.owner.path('num_feature_levels'), f' is {wanted}, but {seen.source}',
+        (f'set {seen.neck_key("num_outs")}={wanted}', ))

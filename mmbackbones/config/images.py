@@ -5,7 +5,8 @@ from mmengine.config import Config
 
 from .meta_run import Misfit, parameters_of
 from .parts import SPLITS
-from .tree import kind_of, nodes
+from .problem import Problem
+from .tree import Owner, kind_of, nodes
 
 __all__ = ['image_channels', 'image_problem', 'pixel_problems']
 
@@ -41,19 +42,22 @@ def _preprocessor(cfg: Config) -> Tuple[str, dict]:
     return key, part
 
 
-def image_problem(cfg: Config, error: Misfit) -> str:
+def image_problem(owner: Owner, error: Misfit) -> Problem:
     """Say that the backbone is for images of other channels than the pipelines load."""
-    backbone = cfg.model.backbone
-    known = parameters_of(cfg, backbone)
-    own = [f'set model.backbone.in_channels={error.given}'] if 'in_channels' in known else []
-    remedies = own + (["load the images with color_type='color'"] if error.given == 1 else [])
-    return (
-        f'the pipeline loads {"grey images (1 channel)" if error.given == 1 else f"images of {error.given} channels"}'
-        f', but model.backbone ({kind_of(backbone)}) is for {error.expected}: '
-        f'{", or ".join(remedies) or "set color_type of LoadImageFromFile accordingly"}')
+    backbone, remedies = owner.model.backbone, []
+    if 'in_channels' in parameters_of(owner.cfg, backbone):
+        remedies.append(f'set {owner.key("backbone", "in_channels")}={error.given}')
+    if error.given == 1:
+        remedies.append("load the images with color_type='color'")
+    images = 'grey images (1 channel)' if error.given == 1 else f'images of {error.given} channels'
+    return Problem(
+        owner.path('backbone'),
+        f' ({kind_of(backbone)}) is for {error.expected}',
+        tuple(remedies) or ('set color_type of LoadImageFromFile accordingly', ),
+        before=f'the pipeline loads {images}, but ')
 
 
-def pixel_problems(cfg: Config) -> List[str]:
+def pixel_problems(cfg: Config) -> List[Problem]:
     """Whether what normalizes the images suits their channels."""
     channels, (key, part) = image_channels(cfg), _preprocessor(cfg)
     problems = []
@@ -62,12 +66,14 @@ def pixel_problems(cfg: Config) -> List[str]:
         if value is None:
             continue
         if not isinstance(value, (list, tuple)) or not all(isinstance(each, (int, float)) for each in value):
-            problems.append(f'{key}.{name}={value!r}: expected a list of numbers, one for each channel')
+            problems.append(Problem((key, name), f'={value!r}: expected a list of numbers, one for each channel'))
         elif channels and len(value) not in (1, channels):
-            problems.append(f'{key}.{name} has {len(value)} values, but the pipeline loads images of {channels} '
-                            f'channel{"s" if channels > 1 else ""}: give {channels}')
+            problems.append(
+                Problem((key, name), f' has {len(value)} values, but the pipeline loads images of {channels} '
+                        f'channel{"s" if channels > 1 else ""}', (f'give {channels}', )))
         elif name == 'std' and not all(each > 0 for each in value):
-            problems.append(f'{key}.std={list(value)}: expected values above 0')
+            problems.append(Problem((key, name), f'={list(value)}: expected values above 0'))
     if channels == 1 and (part.get('bgr_to_rgb') or part.get('rgb_to_bgr')) and cfg.get('default_scope') == 'mmdet':
-        problems.append(f'{key} swaps red and blue, but the pipeline loads grey images: set bgr_to_rgb=False')
+        problems.append(
+            Problem((key, ), ' swaps red and blue, but the pipeline loads grey images', ('set bgr_to_rgb=False', )))
     return problems

@@ -1,7 +1,6 @@
 """A model on the meta device, and the sizes of the maps that run through it: no memory, no arithmetic."""
 import contextlib
 import copy
-import inspect
 import os
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,7 +12,9 @@ from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 
 from ..meta import on_meta
+from .blame import parameters
 from .scopes import register
+from .tree import nodes
 
 __all__ = [
     'IMAGE_SIZE', 'Maps', 'Misfit', 'build', 'follow', 'guard_channels', 'measure', 'model_class', 'package_configs',
@@ -51,23 +52,24 @@ class Misfit(Exception):
 
 def _offline(node: Any) -> None:
     """Leave out, in place, what a build would fetch or ask other processes for; the sizes stay."""
-    if isinstance(node, dict):
-        if node.get('type') == 'MMSyncBN':
-            node['type'] = 'BN'
-        if node.get('teacher_ckpt'):  # distillation loads it when it is built
-            node['teacher_ckpt'] = None
-        teacher = node.get('teacher_config')
+    for _, part in nodes(node):
+        if not isinstance(part, dict):
+            continue
+        if part.get('type') == 'MMSyncBN':
+            part['type'] = 'BN'
+        if part.get('teacher_ckpt'):  # distillation loads it when it is built
+            part['teacher_ckpt'] = None
+        teacher = part.get('teacher_config')
         if isinstance(teacher, str) and not os.path.exists(teacher):  # from the root of MMDetection's repository
             packaged = package_configs('mmdet') / teacher.removeprefix('configs/')
-            node['teacher_config'] = str(packaged) if packaged.is_file() else teacher
-    for child in node.values() if isinstance(node, dict) else node if isinstance(node, (list, tuple)) else ():
-        _offline(child)
+            part['teacher_config'] = str(packaged) if packaged.is_file() else teacher
 
 
 def build(cfg: Config, part: dict) -> nn.Module:
     """Build a model, or a part of one, in evaluation mode on the meta device, under the config's default scope.
 
-    What asks its tensors for their values while it is built is built on the CPU and moved.
+    What asks its tensors for their values while it is built is built on the CPU and moved. Torch says that there are
+    none by a ``RuntimeError``, and by a ``TypeError`` where NumPy wants them; an error of another cause comes again.
     """
     register(cfg.get('default_scope') or 'mmengine')
     part = copy.deepcopy(part)  # some classes write into their config
@@ -76,18 +78,11 @@ def build(cfg: Config, part: dict) -> nn.Module:
         try:
             with on_meta():
                 model = MODELS.build(copy.deepcopy(part))
-        except Exception as error:
-            if not _lacks_values(error):
-                raise
+        except (RuntimeError, TypeError):
             model = MODELS.build(part)
     model.to('meta')  # torch.Tensor(n) heeds no default device
     model.eval()  # not chained: MMDetection's networks return None
     return model
-
-
-def _lacks_values(error: Exception) -> bool:
-    """Whether something asked a tensor on the meta device for its value."""
-    return isinstance(error, NotImplementedError) or 'meta' in str(error)
 
 
 def model_class(cfg: Config, part: dict) -> type:
@@ -99,14 +94,7 @@ def model_class(cfg: Config, part: dict) -> type:
 
 def parameters_of(cfg: Config, part: dict) -> Set[str]:
     """Names of the arguments of a part's class, and of what it hands on to the classes that it inherits."""
-    names: Set[str] = set()
-    for kind in model_class(cfg, part).__mro__:
-        if '__init__' in vars(kind):
-            parameters = inspect.signature(kind.__init__).parameters
-            names.update(parameters)
-            if not any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
-                break
-    return names
+    return set(parameters(model_class(cfg, part)))
 
 
 def package_configs(package: str) -> Path:

@@ -24,8 +24,9 @@ from torch.utils.data import DataLoader
 
 from ..errors import InputError
 from ..messages import did_you_mean, listed
-from .blame import building, find_type, names_of, parameters
-from .tree import dotted, nodes
+from .blame import UNKNOWN, building, find_type, names_of, parameters
+from .problem import ConfigError, Problem
+from .tree import dotted, kind_of, nodes
 
 __all__ = ['Part', 'check_kinds', 'check_optimizer', 'check_parts', 'runner_keys', 'scope_of']
 
@@ -89,6 +90,15 @@ def check_kinds(cfg: Config) -> None:
     Raises:
         InputError: it names the key.
     """
+    _check_top(cfg)
+    _check_hooks(cfg)
+    _check_model(cfg)
+    for split in SPLITS:
+        _check_datasets(cfg, f'{split}_dataloader')
+
+
+def _check_top(cfg: Config) -> None:
+    """Types of the values at the top of a config, and of what lies in its lists."""
     for path, node in nodes(cfg._cfg_dict):
         if path[-1:] == ('_scope_', ) and not isinstance(node, (str, type(None))):
             raise InputError(f'{dotted(path)}={node!r}: expected the name of a package')
@@ -101,11 +111,21 @@ def check_kinds(cfg: Config) -> None:
         for index, each in enumerate(cfg.get(key) or () if isinstance(cfg.get(key), (list, tuple)) else ()):
             if not isinstance(each, dict):
                 raise InputError(f'{key}[{index}]={each!r}: expected a dict')
+    if cfg.get('runner_type', 'Runner') not in RUNNERS:
+        raise InputError(f'runner_type={cfg.runner_type!r}: expected one of {listed(RUNNERS)}')
+    if cfg.get('strategy') is not None and cfg.get('runner_type') != 'FlexibleRunner':
+        raise InputError("strategy is for MMEngine's FlexibleRunner: add runner_type='FlexibleRunner'")
+
+
+def _check_hooks(cfg: Config) -> None:
     for name, hook in (cfg.get('default_hooks') or {}).items():
         if hook is not None and not isinstance(hook, dict):
             raise InputError(f'default_hooks.{name}={hook!r}: expected a dict, or None to leave the hook out')
         if hook is not None and hook.get('type') is None:
             raise InputError(f"default_hooks.{name} has no type{did_you_mean('type', list(hook))}")
+
+
+def _check_model(cfg: Config) -> None:
     if not cfg.get('model'):
         near = did_you_mean('model', [key for key in cfg if key not in runner_keys()])
         raise InputError(f'the config has no model: it is a part for others to inherit{near}')
@@ -116,22 +136,21 @@ def check_kinds(cfg: Config) -> None:
             whole = node if isinstance(node, (list, tuple)) and node and path[-1] != 'backbone' else [node]
             if not all(isinstance(each, dict) for each in whole):
                 raise InputError(f'{dotted(("model", *path))}={node!r}: expected a dict with a type')
-    if cfg.get('runner_type', 'Runner') not in RUNNERS:
-        raise InputError(f'runner_type={cfg.runner_type!r}: expected one of {listed(RUNNERS)}')
-    if cfg.get('strategy') is not None and cfg.get('runner_type') != 'FlexibleRunner':
-        raise InputError("strategy is for MMEngine's FlexibleRunner: add runner_type='FlexibleRunner'")
-    for split in SPLITS:
-        dataset = (cfg.get(f'{split}_dataloader') or {}).get('dataset', {})
-        if cfg.get(f'{split}_dataloader') is not None and not (isinstance(dataset, dict) and dataset):
-            raise InputError(f'{split}_dataloader.dataset={dataset!r}: expected a dict with the type of the data set')
-        for path, node in nodes(dataset):
-            key = dotted((f'{split}_dataloader', 'dataset', *path))
-            if path[-1:] == ('pipeline', ) and node is not None:
-                _check_list(node, key)
-            if path[-1:] == ('datasets', ):
-                _check_list(node, key)
-            if path[-1:] == ('dataset', ) and not isinstance(node, dict):
-                raise InputError(f'{key}={node!r}: expected a dict with the type of the data set')
+
+
+def _check_datasets(cfg: Config, loader: str) -> None:
+    """The data sets of a loader, those inside of others too, and their pipelines."""
+    if cfg.get(loader) is None:
+        return
+    dataset = cfg[loader].get('dataset', {})
+    if not (isinstance(dataset, dict) and dataset):
+        raise InputError(f'{loader}.dataset={dataset!r}: expected a dict with the type of the data set')
+    for path, node in nodes(dataset):
+        key = dotted((loader, 'dataset', *path))
+        if path[-1:] == ('datasets', ) or path[-1:] == ('pipeline', ) and node is not None:
+            _check_list(node, key)
+        if path[-1:] == ('dataset', ) and not isinstance(node, dict):
+            raise InputError(f'{key}={node!r}: expected a dict with the type of the data set')
 
 
 def _check_list(node: Any, key: str) -> None:
@@ -142,7 +161,7 @@ def _check_list(node: Any, key: str) -> None:
             raise InputError(f'{key}[{index}]={step!r}: expected a dict with a type')
 
 
-def _listed(value: Any, key: str) -> Iterator[Tuple[str, dict]]:
+def _each(value: Any, key: str) -> Iterator[Tuple[str, dict]]:
     """A dict or a list of dicts as (key, dict)."""
     if isinstance(value, dict):
         yield key, value
@@ -188,22 +207,22 @@ def _parts(cfg: Config, splits: Sequence[str]) -> Iterator[Part]:
                 'by_epoch', True) else 'IterBasedTrainLoop'
             loop = {'type': usual, **{key: value for key, value in loop.items() if key != 'by_epoch'}}
             yield Part(f'{split}_cfg', loop, registry.LOOPS, ('runner', 'dataloader', 'evaluator'))
-        for key, node in _listed(cfg.get(f'{split}_evaluator'), f'{split}_evaluator'):
+        for key, node in _each(cfg.get(f'{split}_evaluator'), f'{split}_evaluator'):
             if 'metrics' in node:
                 yield Part(key, dict({'type': 'Evaluator'}, **node), registry.EVALUATOR)
-                yield from (Part(*each, registry.METRICS) for each in _listed(node['metrics'], f'{key}.metrics')
+                yield from (Part(*each, registry.METRICS) for each in _each(node['metrics'], f'{key}.metrics')
                             if isinstance(each[1], dict))
             else:
                 yield Part(key, node, registry.METRICS)
     for name, hook in (cfg.get('default_hooks') or {}).items():
         if hook is not None:
             yield Part(f'default_hooks.{name}', hook, registry.HOOKS, ('priority', ))
-    for key, hook in _listed(cfg.get('custom_hooks'), 'custom_hooks'):
+    for key, hook in _each(cfg.get('custom_hooks'), 'custom_hooks'):
         yield Part(key, hook, registry.HOOKS, ('priority', ))
     if cfg.get('visualizer') is not None:
         yield Part('visualizer', dict(dict(type='Visualizer'), **cfg.visualizer), registry.VISUALIZERS,
                    ('name', 'save_dir'))
-        for key, backend in _listed(cfg.visualizer.get('vis_backends'), 'visualizer.vis_backends'):
+        for key, backend in _each(cfg.visualizer.get('vis_backends'), 'visualizer.vis_backends'):
             if isinstance(backend, dict):
                 yield Part(key, backend, registry.VISBACKENDS, ('save_dir', ))
     if cfg.get('log_processor') is not None:
@@ -228,37 +247,45 @@ def _kinds(annotation: Any) -> Tuple[type, ...]:
         if isinstance(annotation, type) else ()
 
 
-def _look_at(part: Part, scope: str) -> Optional[str]:
+def _look_at(part: Part, scope: str) -> Optional[Problem]:
     """What is wrong with a part's type or the names of its arguments; None where nothing is."""
     if not isinstance(part.node, dict):
-        return f'{part.key}={part.node!r}: expected a dict with a type'
+        return Problem((part.key, ), f'={part.node!r}: expected a dict with a type')
     scope, kind = part.node.get('_scope_', scope), part.node.get('type')
     if kind is None:
-        return f'{part.key} has no type'
+        return Problem((part.key, ), ' has no type')
     target = find_type(part.registry, kind, scope)
     if target is None:
-        hint = did_you_mean(kind, names_of(part.registry, scope)) or \
-            '; look at its spelling, and at what custom_imports loads'
-        return f'{part.key}: type={kind!r} is not known{hint}'
-    name = getattr(target, '__name__', str(kind))
-    for key, parameter in parameters(target).items():
-        kinds, value = _kinds(parameter.annotation), part.node.get(key)
-        if kinds and key in part.node and not isinstance(value, kinds) and value != parameter.default \
-                and part.registry is not registry.TRANSFORMS:  # some of them take tuples; they are built anyway
-            return f'{part.key}.{key}={value!r} ({name}): expected {SIMPLE[kinds]}'
+        hint = did_you_mean(kind, names_of(part.registry, scope)) or UNKNOWN
+        return Problem((part.key, ), f': type={kind!r} is not known{hint}')
+    return _annotation_problem(part, target) or _argument_problem(part, target)
+
+
+def _annotation_problem(part: Part, target: Callable) -> Optional[Problem]:
+    """Whether a value is of another type than the annotation of its argument says, where that is a simple one."""
+    if part.registry is registry.TRANSFORMS:  # some of them take tuples; they are built anyway
+        return None
+    for name, parameter in parameters(target).items():
+        kinds, value = _kinds(parameter.annotation), part.node.get(name)
+        if kinds and name in part.node and not isinstance(value, kinds) and value != parameter.default:
+            return Problem((part.key, name), f'={value!r} ({kind_of(dict(type=target))}): expected {SIMPLE[kinds]}')
+    return None
+
+
+def _argument_problem(part: Part, target: Callable) -> Optional[Problem]:
+    """Whether a part has an argument that its class does not know, or lacks one that it needs."""
     arguments = _arguments(target)
     if arguments is None:
         return None
     known, needed = arguments
+    kind = kind_of(dict(type=target))
     given = {key for key in part.node if key not in ('type', '_scope_')}
-    for key in sorted(given - known - set(part.given)):
+    for name in sorted(given - known - set(part.given)):
         known_here = sorted(known - set(part.given) - {'self'})
-        hint = did_you_mean(key, known_here) or f'; it has {", ".join(known_here) or "none"}'
-        return f'{part.key} ({name}) has no argument {key!r}{hint}'
+        hint = did_you_mean(name, known_here) or f'; it has {listed(known_here) or "none"}'
+        return Problem((part.key, ), f' ({kind}) has no argument {name!r}{hint}')
     lacking = sorted(needed - given - set(part.given))
-    if lacking:
-        return f'{part.key} ({name}) needs {", ".join(lacking)}'
-    return None
+    return Problem((part.key, ), f' ({kind}) needs {listed(lacking)}') if lacking else None
 
 
 @contextlib.contextmanager
@@ -275,7 +302,7 @@ def _trial() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _try(key: str, node: dict, scope: str, build: Callable[[dict], Any]) -> Optional[str]:
+def _try(key: str, node: dict, scope: str, build: Callable[[dict], Any]) -> Optional[Problem]:
     """Build a part, and find the argument that is at fault where it fails.
 
     Args:
@@ -285,30 +312,30 @@ def _try(key: str, node: dict, scope: str, build: Callable[[dict], Any]) -> Opti
         build: takes a copy of the config.
     """
 
-    def attempt(config: dict) -> Optional[InputError]:
+    def attempt(config: dict) -> Optional[Problem]:
         try:
-            with DefaultScope.overwrite_default_scope(scope), building(key, node, scope):
+            with DefaultScope.overwrite_default_scope(scope), building((key, ), node, scope):
                 build(copy.deepcopy(config))
+        except ConfigError as error:
+            return error.problem
         except InputError as error:
-            return error
+            return Problem((), str(error))
         return None
 
-    error = attempt(node)
-    if error is None:
-        return None
-    cause = error.__cause__
-    if cause is not None and str(error).startswith((f'{key}:', f'{key} (')):
-        for name in node:
-            if name not in ('type', '_scope_') and attempt({k: v for k, v in node.items() if k != name}) is None:
-                return f'{key}.{name}={node[name]!r}{str(error)[len(key):]}'
-    return str(error)
+    problem = attempt(node)
+    if problem is None or problem.path != (key, ):
+        return problem
+    for name in node:
+        if name not in ('type', '_scope_') and attempt({k: v for k, v in node.items() if k != name}) is None:
+            return problem._replace(path=(key, name), text=f'={node[name]!r}{problem.text}')
+    return problem
 
 
 def _build_optimizer(optimizer: dict) -> torch.optim.Optimizer:
     return registry.OPTIMIZERS.build(optimizer, default_args=dict(params=nn.Linear(1, 1).parameters()))
 
 
-def _loader_problem(key: str, loader: dict, scope: str) -> Optional[str]:
+def _loader_problem(key: str, loader: dict, scope: str) -> Optional[Problem]:
     """Try the options of torch's data loader on a list of numbers; no worker is started."""
     options = {
         name: value
@@ -318,41 +345,43 @@ def _loader_problem(key: str, loader: dict, scope: str) -> Optional[str]:
     known = _arguments(DataLoader)[0] | set(LOADER_KEYS)
     for name in options:
         if name not in known:
-            return f'{key} has no option {name!r}{did_you_mean(name, sorted(known))}'
+            return Problem((key, ), f' has no option {name!r}{did_you_mean(name, sorted(known))}')
     for name in ('dataset', 'sampler'):
         if loader.get(name) is None:
-            return f'{key} has no {name}{did_you_mean(name, [each for each in options if each not in known])}'
+            near = did_you_mean(name, [each for each in options if each not in known])
+            return Problem((key, ), f' has no {name}{near}')
     if 'batch_size' not in loader and loader.get('batch_sampler') is None:
-        return f'{key} has no batch_size'
+        return Problem((key, ), ' has no batch_size')
     for name, lowest in (('batch_size', 1), ('num_workers', 0), ('num_batch_per_epoch', 1)):
         problem = _count_problem(key, options, name, lowest)
         if problem:
             return problem
     if options.get('num_workers', 0) > MOST_WORKERS:
-        return f'{key}.num_workers={options["num_workers"]}: expected at most {MOST_WORKERS}'
+        return Problem((key, 'num_workers'), f'={options["num_workers"]}: expected at most {MOST_WORKERS}')
     if options.get('persistent_workers') and not options.get('num_workers'):
-        return f'{key}.persistent_workers=True needs num_workers above 0: set it to False'
+        return Problem((key, 'persistent_workers'), '=True needs num_workers above 0: set it to False')
     return _try(key, {
         name: value
         for name, value in options.items() if name not in LOADER_KEYS
     }, scope, lambda each: DataLoader([0, 1], **each))
 
 
-def _count_problem(key: str, node: dict, name: str, lowest: int, whole: Tuple[type, ...] = (int, )) -> Optional[str]:
+def _count_problem(key: str, node: dict, name: str, lowest: int, whole: Tuple[type,
+                                                                              ...] = (int, )) -> Optional[Problem]:
     value = node.get(name)
     if value is None or type(value) in whole and math.isfinite(value) and value == int(value) >= lowest:
         return None
-    return f'{key}.{name}={value!r}: expected a whole number from {lowest} up'
+    return Problem((key, name), f'={value!r}: expected a whole number from {lowest} up')
 
 
-def _not_finite(tree: Any, key: str) -> Optional[str]:
+def _not_finite(tree: Any, key: str) -> Optional[Problem]:
     for path, node in nodes(tree):
         if isinstance(node, float) and not math.isfinite(node):
-            return f'{dotted((key, *path))}={node}: expected a finite number'
+            return Problem((key, *path), f'={node}: expected a finite number')
     return None
 
 
-def _optimizer_problems(cfg: Config, scope: str) -> Iterator[Optional[str]]:
+def _optimizer_problems(cfg: Config, scope: str) -> Iterator[Optional[Problem]]:
     """Optimizer and schedules, tried on a layer of one weight."""
     wrapper = cfg.optim_wrapper
     yield _look_at(Part('optim_wrapper', dict(dict(type='OptimWrapper'), **wrapper), registry.OPTIM_WRAPPERS,
@@ -364,10 +393,10 @@ def _optimizer_problems(cfg: Config, scope: str) -> Iterator[Optional[str]]:
     optimizer = wrapper.get('optimizer')
     if optimizer is None:
         if wrapper.get('constructor') is None:
-            yield f'optim_wrapper has no optimizer{did_you_mean("optimizer", list(wrapper))}'
+            yield Problem(('optim_wrapper', ), f' has no optimizer{did_you_mean("optimizer", list(wrapper))}')
         return
     if not isinstance(optimizer, dict):
-        yield f'optim_wrapper.optimizer={optimizer!r}: expected a dict with a type'
+        yield Problem(('optim_wrapper', 'optimizer'), f'={optimizer!r}: expected a dict with a type')
         return
     key = 'optim_wrapper.optimizer'
     part = Part(key, optimizer, registry.OPTIMIZERS, ('params', ))
@@ -379,7 +408,7 @@ def _optimizer_problems(cfg: Config, scope: str) -> Iterator[Optional[str]]:
     with DefaultScope.overwrite_default_scope(scope):
         built = _build_optimizer(copy.deepcopy(optimizer))
     loop = cfg.get('train_cfg') or {}
-    for key, schedule in _listed(cfg.get('param_scheduler'), 'param_scheduler'):
+    for key, schedule in _each(cfg.get('param_scheduler'), 'param_scheduler'):
         if 'type' not in schedule and any(isinstance(each, (dict, list)) for each in schedule.values()):
             continue  # of several optimizers by name
         part = Part(key, schedule, registry.PARAM_SCHEDULERS, ('optimizer', 'epoch_length', 'convert_to_iter_based'))
@@ -394,34 +423,35 @@ def _optimizer_problems(cfg: Config, scope: str) -> Iterator[Optional[str]]:
         yield _look_at(part, scope) or _not_finite(schedule, key) or _try(key, schedule, scope, build)
 
 
-def _loop_problems(cfg: Config, splits: Sequence[str]) -> Iterator[Optional[str]]:
+def _loop_problems(cfg: Config, splits: Sequence[str]) -> Iterator[Optional[Problem]]:
+    """Whether what a loop needs is there as a whole, and its counts are counts."""
     for names in NEEDED:
         given = [name for name in names if cfg.get(name) is not None]
         if given and len(given) < len(names):
             lacking = [name for name in names if name not in given]
             unused = [key for key in cfg if key not in runner_keys()]
             near = ''.join(did_you_mean(name, unused, 0.8) for name in lacking)
-            yield f'the config has {" and ".join(given)}, but no {" and no ".join(lacking)}{near}'
+            yield Problem((), f'the config has {" and ".join(given)}, but no {" and no ".join(lacking)}{near}')
     loop = cfg.get('train_cfg') if 'train' in splits else None
     if loop is None:
         return
     for name, lowest in COUNTS.items():
         yield _count_problem('train_cfg', loop, name, lowest, (int, float))
     if 'type' not in loop and 'by_epoch' not in loop:
-        yield "train_cfg has no type: expected, for example, type='EpochBasedTrainLoop'"
+        yield Problem(('train_cfg', ), " has no type: expected, for example, type='EpochBasedTrainLoop'")
     if 'type' in loop and 'by_epoch' in loop:
-        yield 'train_cfg has both type and by_epoch: leave one out'
+        yield Problem(('train_cfg', ), ' has both type and by_epoch: leave one out')
 
 
-def check_parts(cfg: Config, splits: Sequence[str] = SPLITS) -> List[str]:
-    """What is wrong with the parts beside the model, one sentence each.
+def check_parts(cfg: Config, splits: Sequence[str] = SPLITS) -> List[Problem]:
+    """What is wrong with the parts beside the model.
 
     Args:
         cfg: not changed; :func:`check_kinds` has passed it, and the library of its scope is registered.
         splits: which of ``'train'``, ``'val'``, ``'test'`` are looked at.
     """
     scope = scope_of(cfg)
-    problems: List[Optional[str]] = list(_loop_problems(cfg, splits))
+    problems: List[Optional[Problem]] = list(_loop_problems(cfg, splits))
     for part in _parts(cfg, splits):
         problems.append(_look_at(part, scope))
     with _trial():
@@ -433,10 +463,11 @@ def check_parts(cfg: Config, splits: Sequence[str] = SPLITS) -> List[str]:
                 problems.append(_loader_problem(f'{split}_dataloader', cfg[f'{split}_dataloader'], scope))
         if 'train' in splits and cfg.get('optim_wrapper') is not None:
             problems += _optimizer_problems(cfg, scope)
-    return list(dict.fromkeys(problem for problem in problems if problem))
+    # a data set that two splits share is said once
+    return list({str(problem): problem for problem in problems if problem}.values())
 
 
-def check_optimizer(cfg: Config, model: nn.Module) -> List[str]:
+def check_optimizer(cfg: Config, model: nn.Module) -> List[Problem]:
     """Build the optimizer for a model on the meta device.
 
     Args:
@@ -448,8 +479,8 @@ def check_optimizer(cfg: Config, model: nn.Module) -> List[str]:
         return []
     if str(wrapper.get('type', '')).endswith('AmpOptimWrapper') and not torch.cuda.is_available():
         return [
-            "optim_wrapper.type='AmpOptimWrapper': mixed precision needs a GPU, and torch sees none; take "
-            "'OptimWrapper'"
+            Problem(('optim_wrapper', 'type'), "='AmpOptimWrapper': mixed precision needs a GPU, and torch sees none; "
+                    "take 'OptimWrapper'")
         ]
     with _trial():
         problem = _try('optim_wrapper', wrapper, scope_of(cfg), lambda each: build_optim_wrapper(model, each))

@@ -1,11 +1,11 @@
 """A config as a tree: its values by the keys that lead to them, and the place of the backbone."""
-from typing import Any, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 
 from ..weights.parts import BACKBONE
 
-__all__ = ['dotted', 'find_root', 'first_neck', 'get', 'kind_of', 'nodes']
+__all__ = ['Owner', 'dotted', 'find_root', 'first_neck', 'get', 'kind_of', 'nodes']
 
 
 def dotted(path: Sequence) -> str:
@@ -34,7 +34,7 @@ def nodes(node: Any, path: Tuple = ()) -> Iterator[Tuple[Tuple, Any]]:
 def find_root(cfg: Config) -> Optional[Tuple[str, ...]]:
     """The keys that lead to what has the backbone: the model, or the detector in a tracker or a teacher with a student.
 
-    None where there is no backbone, or no telling which one of several.
+    None where there is no backbone, or where it is not clear which one of several is meant.
     """
     found: List[Tuple[str, ...]] = []
 
@@ -52,12 +52,37 @@ def find_root(cfg: Config) -> Optional[Tuple[str, ...]]:
     return found[0] if len(found) == 1 else detectors[0] if len(detectors) == 1 else None
 
 
-def first_neck(model: dict) -> Tuple[Optional[dict], str]:
-    """The config of the neck that takes the backbone's maps, and its key in the config."""
+class Owner(NamedTuple):
+    """What has the backbone in a config: a detector or classifier, which may lie inside another model.
+
+    Attributes:
+        cfg: the whole config.
+        root: keys that lead to the owner, such as ``('model', 'detector')``.
+    """
+    cfg: Config
+    root: Tuple[str, ...]
+
+    @property
+    def model(self) -> ConfigDict:
+        """Its part of the config."""
+        return get(self.cfg._cfg_dict, self.root)
+
+    def path(self, *keys: Any) -> Tuple:
+        """The keys that lead from the top of the config to a part of it."""
+        return (*self.root, *keys)
+
+    def key(self, *keys: Any) -> str:
+        """The key of a part of it as messages write it."""
+        return dotted(self.path(*keys))
+
+
+def first_neck(model: dict) -> Tuple[Optional[dict], Tuple]:
+    """The config of the neck that takes the backbone's maps, None where there is none, and its keys in the model."""
     neck = model.get('neck')
-    return (neck[0], 'model.neck[0]') if isinstance(neck, (list, tuple)) else (neck, 'model.neck')
+    return (neck[0], ('neck', 0)) if isinstance(neck, (list, tuple)) else (neck, ('neck', ))
 
 
 def kind_of(part: dict) -> str:
+    """The type of a part as messages write it."""
     kind = part.get('type', 'no type')
     return kind if isinstance(kind, str) else getattr(kind, '__name__', str(kind))

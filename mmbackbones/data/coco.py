@@ -11,6 +11,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 import numpy as np
 
 from ..errors import InputError
+from ..messages import some_of
 from .boxes import Boxes
 from .findings import Findings, Tally
 from .masks import mask_area, mask_fault
@@ -229,8 +230,7 @@ def _area(annotation: dict, size: Optional[Sequence[int]]) -> float:
 
 def shown(names: Sequence[str], most: int = 10) -> str:
     """The first names of a list, quoted."""
-    more = f' and {len(names) - most} more' if len(names) > most else ''
-    return ', '.join(repr(str(name)) for name in names[:most]) + more
+    return some_of(names, most, lambda name: repr(str(name)))
 
 
 class _Judge:

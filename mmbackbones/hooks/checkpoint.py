@@ -4,7 +4,7 @@ import os
 import re
 import string
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple, Union
+from typing import Any, Callable, Dict, List, Optional, Tuple, Union
 
 import torch
 import torch.distributed as torch_dist
@@ -270,7 +270,8 @@ def _apart(folder: Path) -> List[List[Any]]:
 
 
 def newest_checkpoint(work_dir: Union[str, Path],
-                      filename_tmpl: Optional[str] = None) -> Tuple[Optional[str], List[str]]:
+                      filename_tmpl: Optional[str] = None,
+                      read: Callable[[str], dict] = read_checkpoint) -> Tuple[Optional[str], List[str]]:
     """The newest checkpoint of a work directory that can be read.
 
     ``last_checkpoint`` says how far the last run came. One saved after it was written is newer still (a kill came in
@@ -281,6 +282,7 @@ def newest_checkpoint(work_dir: Union[str, Path],
     Args:
         work_dir: the work directory.
         filename_tmpl: of the checkpoints' names, as the hook has it. Defaults to None: MMEngine's names.
+        read: reads one, or raises ``CheckpointError``.
 
     Returns:
         tuple: the path, or None if there is no checkpoint, and one line for each newer one that cannot be read.
@@ -311,7 +313,7 @@ def newest_checkpoint(work_dir: Union[str, Path],
     broken = []
     for path in sorted(found, key=found.get, reverse=True):
         try:
-            read_checkpoint(str(path))
+            read(str(path))
         except CheckpointError as error:
             broken.append(str(error))
         else:

@@ -7,6 +7,7 @@ from mmengine.dist import get_rank, get_world_size
 from mmengine.hooks import Hook
 
 from ..files import write_atomically
+from ..messages import listed, some_of
 from ..registry import HOOKS
 from .checkpoint import TrainingError
 
@@ -85,7 +86,6 @@ class FiniteLossHook(Hook):
         path = Path(runner.work_dir) / f'nonfinite_iter_{runner.iter + 1}{suffix}.pth'
         write_atomically(path, lambda file: torch.save(_plain(data_batch), file))
         paths = _image_paths(data_batch)
-        more = f' and {len(paths) - SHOWN_IMAGES} more' if len(paths) > SHOWN_IMAGES else ''
-        terms = ', '.join(f'{name}={value}' for name, value in wrong.items())
+        terms = listed(f'{name}={value}' for name, value in wrong.items())
         return (f'the loss is not finite in iteration {runner.iter + 1}{rank} ({terms}; images '
-                f'{", ".join(paths[:SHOWN_IMAGES]) or "without a path"}{more}; the batch is kept in {path})')
+                f'{some_of(paths, SHOWN_IMAGES) or "without a path"}; the batch is kept in {path})')

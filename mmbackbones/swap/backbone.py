@@ -1,6 +1,5 @@
 """The swap as a whole: the model, what is for the old backbone, the pixels, the recipe; and the file that says it."""
 import copy
-import re
 from pathlib import Path
 from typing import Dict, List, Optional, Tuple
 
@@ -10,10 +9,11 @@ from ..catalogue import Backbone
 from ..catalogue.libraries import find_row
 from ..config.edit import Change, Plan, SwapError
 from ..config.files import default_output, inherited_name, load_config, write_config
-from ..config.fit import check_fit
+from ..config.fit import Fit, check_fit
 from ..config.images import image_channels
 from ..config.meta_run import model_class, parameters_of
-from ..config.tree import dotted, find_root, first_neck, get
+from ..config.problem import Problem
+from ..config.tree import find_root, first_neck, get
 from ..messages import listed
 from .classifier import swap_classifier
 from .maps import check_neck, swap_maps
@@ -39,30 +39,34 @@ def _drop_what_is_for_the_old_backbone(plan: Plan, fresh: Network) -> None:
         plan.set(('optim_wrapper', 'paramwise_cfg'), {}, 'they go with these learning rates', replace=True)
 
 
-def _misfit(plan: Plan, row: Backbone, old: dict, problem: str) -> SwapError:
+def _missing_attribute(error: Optional[BaseException], kind: str) -> Optional[str]:
+    """The attribute that an object of a class was asked for in vain, where an error, or what it came from, is that."""
+    while error is not None:
+        if isinstance(error, AttributeError) and type(error.obj).__name__ == kind:
+            return error.name
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _misfit(plan: Plan, row: Backbone, old: dict, problem: Problem) -> SwapError:
     """Why the changed model does not work."""
     model = plan.model
-    missing = re.search(r"'(\w+)' object has no attribute '(\w+)'", problem)
-    if missing and missing[1] == model.backbone.type.rpartition('.')[2]:
+    missing = _missing_attribute(problem.error, model.backbone.type.rpartition('.')[2])
+    if missing:
         parent = model_class(plan.cfg, model).__mro__[1].__name__
-        return SwapError(f'{model.type} asks its backbone for {missing[2]}, which {old.type} has and {row.name} has '
+        return SwapError(f'{model.type} asks its backbone for {missing}, which {old.type} has and {row.name} has '
                          f'not. What fits: its plain form, {parent}')
     return SwapError(f'{model.type} does not take {row.name}: {problem}')
 
 
-def _plan_swap(cfg: Config, name: str, recipe: bool) -> Plan:
-    row, root = find_row(name), find_root(cfg)
+def _plan_swap(cfg: Config, row: Backbone, recipe: bool) -> Plan:
+    root = find_root(cfg)
     if root is None:
         raise SwapError(
             f'{get(cfg._cfg_dict, ("model", "type")) or "the config"} has no backbone of its own; a detector, or a '
             f'classifier of type ImageClassifier, has a key model.backbone')
     plan = Plan(cfg, root)
-    try:
-        _change_model(plan, row)
-    except SwapError as error:
-        # checks of the detector inside have said so already
-        inside = rf'\bmodel\.(?!{root[-1]}\.)' if len(root) > 1 else r'\bmodel\.'
-        raise SwapError(re.sub(inside, f'{".".join(root)}.', str(error))) from error
+    _change_model(plan, row)
     if recipe:
         swap_recipe(plan, row, get(cfg._cfg_dict, (*root, 'backbone')))
     return plan
@@ -76,22 +80,11 @@ def _take_channels_of_the_image(plan: Plan) -> None:
 
 def _change_model(plan: Plan, row: Backbone) -> None:
     """Everything but the recipe."""
-    cfg, old, kind = plan.cfg, copy.deepcopy(plan.model.backbone), plan.model.type
+    cfg, old = plan.cfg, copy.deepcopy(plan.model.backbone)
     classifier = cfg.get('default_scope') == 'mmpretrain'
-    if not cfg.get('default_scope'):
-        raise SwapError(
-            'the config names no default_scope, so nothing tells whose types it has: it is a part for others '
-            'to inherit. What fits: a config that can be trained')
-    if classifier and kind != 'ImageClassifier':
-        raise SwapError(f'{kind} is no ImageClassifier: its backbone does more than give maps. What fits: the config '
-                        f'of a classifier, such as mmpretrain::resnet/resnet50_8xb32_in1k.py')
-    check_neck(plan.model, row.name)
-    fit = check_fit(cfg)
-    if fit.problems:
-        raise SwapError(f'the config itself does not fit: {fit.problems[0]}')
-    if fit.maps is None and not classifier:
-        raise SwapError(f'the present backbone cannot be followed, so there is no telling what must change: '
-                        f'{fit.unknown}')
+    _check_kind(plan, classifier)
+    check_neck(plan, row.name)
+    fit = _present_fit(cfg, classifier)
     network = measure_row(cfg, row)
     if classifier:
         swap_classifier(plan, fit, network)
@@ -99,27 +92,64 @@ def _change_model(plan: Plan, row: Backbone) -> None:
         swap_maps(plan, fit, network)
     _take_channels_of_the_image(plan)
     _drop_what_is_for_the_old_backbone(plan, network)
-    freezing = {key: old[key] for key, off in (('frozen_stages', -1), ('norm_eval', False)) if old.get(key, off) != off}
-    if freezing and network.has_batch_norm and not classifier:
-        plan.set(('pretrained_backbone', ), freezing, 'frozen only where --backbone-weights gives weights')
-    published = f'; `mmbackbones info {row.name}` names those that are published' \
-        if row.implementation in ('timm', 'torchvision') else ''
-    plan.keep(
-        dotted((*plan.root, 'backbone')),
-        'starts from random weights without --backbone-weights FILE or, in the backbone, init_cfg'
-        f'{" or pretrained" if published else ""}{published}')
+    if network.has_batch_norm and not classifier:
+        _keep_freezing(plan, old)
+    _say_which_weights(plan, row)
     if image_channels(cfg) == 1:
         plan.keep('data_preprocessor', 'stays: the weights of no backbone of the catalogue are for grey images')
     else:
         swap_statistics(plan, row)
+    _check_result(plan, row, old, fit)
+
+
+def _check_kind(plan: Plan, classifier: bool) -> None:
+    """Refuse a config that is no detector or classifier by itself."""
+    kind = plan.model.type
+    if not plan.cfg.get('default_scope'):
+        raise SwapError(
+            'the config names no default_scope, so nothing tells whose types it has: it is a part for others '
+            'to inherit. What fits: a config that can be trained')
+    if classifier and kind != 'ImageClassifier':
+        raise SwapError(f'{kind} is no ImageClassifier: its backbone does more than give maps. What fits: the config '
+                        f'of a classifier, such as mmpretrain::resnet/resnet50_8xb32_in1k.py')
+
+
+def _present_fit(cfg: Config, classifier: bool) -> Fit:
+    """What the config's own backbone gives; the new one must take its place."""
+    fit = check_fit(cfg)
+    if fit.problems:
+        raise SwapError(f'the config itself does not fit: {fit.problems[0]}')
+    if fit.maps is None and not classifier:
+        raise SwapError(f'the present backbone cannot be followed, so it is not known what must change: {fit.unknown}')
+    return fit
+
+
+def _keep_freezing(plan: Plan, old: dict) -> None:
+    """What the old backbone was frozen by holds for the new one where it starts from published weights."""
+    freezing = {key: old[key] for key, off in (('frozen_stages', -1), ('norm_eval', False)) if old.get(key, off) != off}
+    if freezing:
+        plan.set(('pretrained_backbone', ), freezing, 'frozen only where --backbone-weights gives weights')
+
+
+def _say_which_weights(plan: Plan, row: Backbone) -> None:
+    ways, published = 'init_cfg', ''
+    if row.implementation in ('timm', 'torchvision'):
+        ways, published = 'init_cfg or pretrained', f'; `mmbackbones info {row.name}` names those that are published'
+    plan.keep(
+        plan.key('backbone'),
+        f'starts from random weights without --backbone-weights FILE or, in the backbone, {ways}{published}')
+
+
+def _check_result(plan: Plan, row: Backbone, old: dict, before: Fit) -> None:
+    """Follow the changed model, which must fit as far as the original does."""
     after = check_fit(plan.cfg)
     if after.problems:
         raise _misfit(plan, row, old, after.problems[0])
-    if fit.levels is not None and after.levels is None:
-        neck, key = first_neck(plan.model)
+    if before.levels is not None and after.levels is None:
+        neck, inside = first_neck(plan.model)
         raise SwapError(
-            f'{key} ({neck.type}) needs more of its backbone ({old.type}) than maps, so {row.name} does not fit; '
-            f'a config with another neck, such as FPN, takes it')
+            f'{plan.key(*inside)} ({neck.type}) needs more of its backbone ({old.type}) than maps, so {row.name} does '
+            f'not fit; a config with another neck, such as FPN, takes it')
 
 
 def swap_backbone(cfg: Config, name: str, recipe: bool = False) -> Tuple[Config, List[Change]]:
@@ -138,7 +168,7 @@ def swap_backbone(cfg: Config, name: str, recipe: bool = False) -> Tuple[Config,
         KeyError: no such backbone; it lists the nearest ones.
         SwapError: the detector cannot take it.
     """
-    plan = _plan_swap(cfg, name, recipe)
+    plan = _plan_swap(cfg, find_row(name), recipe)
     return plan.cfg, plan.changes
 
 
@@ -163,13 +193,13 @@ def swap_file(config: str,
         FileExistsError: the file is there, and not to be overwritten.
         KeyError, FileNotFoundError, SwapError: as :func:`swap_backbone` and :func:`load_config`.
     """
-    find_row(name)  # its error is cheaper than the others
+    row = find_row(name)  # its error is cheaper than the others
     target = Path(output or default_output(config, name))
     if '::' not in config and Path(config).resolve() == target.resolve():
         raise FileExistsError(f'{target} is the config itself, and would inherit itself; -o FILE writes another')
     if target.exists() and not force:
         raise FileExistsError(f'{target} exists; --force overwrites it, -o FILE writes another')
-    plan = _plan_swap(load_config(config), name, recipe)
+    plan = _plan_swap(load_config(config), row, recipe)
     reasons: Dict[str, List[str]] = {}
     for change in plan.changes:
         reasons.setdefault(change.why, []).append(change.what.partition('=')[0])

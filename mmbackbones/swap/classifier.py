@@ -32,8 +32,9 @@ def swap_classifier(plan: Plan, fit: Fit, network: Network) -> None:
         return
     num_classes = model.head.get('num_classes') or get(plan.cfg._cfg_dict, ('data_preprocessor', 'num_classes'))
     if not num_classes:
-        raise SwapError(f'model.head ({model.head.type}) names no num_classes, so no linear classifier can take its '
-                        f'place behind {network.row.name}: give data_preprocessor.num_classes')
+        raise SwapError(
+            f'{plan.key("head")} ({model.head.type}) names no num_classes, so no linear classifier can take '
+            f'its place behind {network.row.name}: give data_preprocessor.num_classes')
     kept = {key: model.head[key] for key in ('loss', 'topk') if key in model.head}
     plan.set_model(('head', ),
                    dict(type='LinearClsHead', num_classes=num_classes, in_channels=new, **kept),

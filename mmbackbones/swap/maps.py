@@ -7,7 +7,7 @@ from ..config.edit import Plan, SwapError
 from ..config.fit import Fit
 from ..config.meta_run import parameters_of
 from ..config.tree import first_neck, get, nodes
-from ..messages import listed
+from ..messages import listed, some_of
 from .network import Network
 
 __all__ = ['check_neck', 'swap_maps']
@@ -20,7 +20,7 @@ ADAPTER_CHANNELS = 256
 
 def _names_with(strides: Sequence[int]) -> str:
     names = [row.name for row in load_catalogue() if set(strides) <= set(row.strides or ())]
-    return f'{listed(names[:3])} and {len(names) - 3} more' if len(names) > 3 else listed(names) or 'none yet'
+    return some_of(names, 3) or 'none yet'
 
 
 def _replace_lists(plan: Plan, old: Sequence[int], new: Sequence[int], why: str) -> None:
@@ -30,7 +30,7 @@ def _replace_lists(plan: Plan, old: Sequence[int], new: Sequence[int], why: str)
     these follow.
     """
     model, old, new = plan.model, list(old), list(new)
-    neck, _ = first_neck(model)
+    neck, root = first_neck(model)
 
     def set_lists(roots: Sequence[Tuple], key: str, before: list, after: list) -> None:
         for root in roots:
@@ -43,7 +43,6 @@ def _replace_lists(plan: Plan, old: Sequence[int], new: Sequence[int], why: str)
     if neck is None:
         set_lists(heads, 'in_channels', old, new)
         return
-    root = ('neck', 0) if isinstance(model.neck, (list, tuple)) else ('neck', )
     passed_on = list(neck.out_channels) if isinstance(neck.get('out_channels'), (list, tuple)) else []
     if len(passed_on) > len(old) and passed_on[:len(old)] == old:
         set_lists([root], 'out_channels', passed_on, new + passed_on[len(old):])
@@ -61,7 +60,7 @@ def _put_in_front(plan: Plan, channels: Sequence[int], out_channels: int, num_ou
         return
     rest = list(neck) if isinstance(neck, (list, tuple)) else [neck]
     # written as a whole, with what was changed in it before
-    plan.forget((*plan.root, 'neck'))
+    plan.forget(plan.owner.path('neck'))
     plan.set_model(('neck', ), [adapter, *rest], why, replace=True)
 
 
@@ -72,7 +71,8 @@ def _strides_of(fit: Fit) -> Tuple[int, ...]:
 
 def _used_maps(plan: Plan, channels: Sequence[int]) -> List[int]:
     """Which of the backbone's maps the next part uses; a neck that skips the first ones is told to skip none."""
-    neck, key = first_neck(plan.model)
+    neck, inside = first_neck(plan.model)
+    key = plan.key(*inside)
     everything = list(range(len(channels)))
     if neck is None or 'in_channels' not in neck:
         return everything
@@ -85,7 +85,7 @@ def _used_maps(plan: Plan, channels: Sequence[int]) -> List[int]:
         return [max(index for index in everything if channels[index] == expected)]
     if list(expected) not in (list(channels), list(channels)[::-1]):
         raise SwapError(f'{key} lists the channels [{listed(expected)}], but the present backbone gives '
-                        f'[{listed(channels)}]: no telling which map it means')
+                        f'[{listed(channels)}]: it is not clear which map it means')
     start = neck.get('start_level', 0)
     if start > 0 and neck.get('end_level') in (None, -1):
         return everything[start:]
@@ -94,50 +94,74 @@ def _used_maps(plan: Plan, channels: Sequence[int]) -> List[int]:
 
 def swap_maps(plan: Plan, fit: Fit, network: Network) -> None:
     """Backbone, neck and, where a head takes the maps directly, the head of a detector."""
-    model, name = plan.model, network.row.name
     channels, strides = fit.maps.channels, _strides_of(fit)
     used = _used_maps(plan, channels)
     wanted = [strides[index] for index in used]
-    neck, _ = first_neck(model)
-    has_maps = max(network.stage_of)
-    if len(set(wanted)) < len(wanted):
-        raise SwapError(
-            f'{model.type} takes several maps of one stride ({listed(wanted)}), as stacked hourglasses give '
-            f'them; the backbones of the catalogue have one each. What fits: a detector of one map, such as CenterNet')
-    finer = [stride for stride in wanted if stride < has_maps and stride not in network.stage_of]
-    if finer:
-        raise SwapError(f'{model.type} needs maps at strides {listed(wanted)}, and {name} has none at '
-                        f'{listed(finer)}, only at {listed(network.stage_of)}. What fits: {_names_with(finer)}')
-    kept = [stride for stride in wanted if stride in network.stage_of]
-    by_role = 'as before'
-    if not kept and len(wanted) == 1 and model.get('encoder'):
-        kept = wanted = [has_maps]
+    _check_strides(plan, network, wanted)
+    kept, by_role = [stride for stride in wanted if stride in network.stage_of], 'as before'
+    if not kept:  # one map, of a transformer: it sees more positions
+        kept = wanted = [max(network.stage_of)]
         by_role = 'where it ends: the encoder sees more positions, at more cost'
-    elif not kept:
-        raise SwapError(
-            f'{model.type} takes a map at stride {listed(wanted)}, and {name} ends at {has_maps}. What fits: '
-            f'{_names_with(wanted)}')
-    new = [network.channels_of[stride] for stride in kept]
+    which = 'maps at strides' if len(kept) > 1 else 'its map at stride'
     plan.set_model(('backbone', ),
                    network.config(kept),
-                   f'{name}; {"maps at strides" if len(kept) > 1 else "its map at stride"} {listed(kept)}, {by_role}',
+                   f'{network.row.name}; {which} {listed(kept)}, {by_role}',
                    replace=True)
-    path = ('neck', 0) if isinstance(model.get('neck'), (list, tuple)) else ('neck', )
+    neck, path = first_neck(plan.model)
     if len(used) < len(channels) and neck.get('start_level', 0) > 0:
         plan.set_model((*path, 'start_level'), 0, 'the maps that it skipped are not computed any more')
     if len(kept) == len(wanted):
-        _take_channels(plan, path, used, channels, new)
-        return
-    coarser = f'{name} ends at stride {has_maps}: '
-    if neck and 'num_outs' in parameters_of(plan.cfg, neck):
+        _take_channels(plan, path, used, channels, [network.channels_of[stride] for stride in kept])
+    else:
+        _make_coarser_maps(plan, network, channels, kept, len(wanted))
+
+
+def _check_strides(plan: Plan, network: Network, wanted: Sequence[int]) -> None:
+    """Refuse a detector that takes maps which the backbone does not give, and which nothing can make of those it gives.
+
+    Args:
+        plan: of the swap.
+        network: the new backbone.
+        wanted: strides of the maps that the detector takes.
+    """
+    kind, name, last = plan.model.type, network.row.name, max(network.stage_of)
+    if len(set(wanted)) < len(wanted):
+        raise SwapError(
+            f'{kind} takes several maps of one stride ({listed(wanted)}), as stacked hourglasses give '
+            f'them; the backbones of the catalogue have one each. What fits: a detector of one map, such as CenterNet')
+    finer = [stride for stride in wanted if stride < last and stride not in network.stage_of]
+    if finer:
+        raise SwapError(f'{kind} needs maps at strides {listed(wanted)}, and {name} has none at '
+                        f'{listed(finer)}, only at {listed(network.stage_of)}. What fits: {_names_with(finer)}')
+    none_left = not any(stride in network.stage_of for stride in wanted)
+    if none_left and not (len(wanted) == 1 and plan.model.get('encoder')):
+        raise SwapError(f'{kind} takes a map at stride {listed(wanted)}, and {name} ends at {last}. What fits: '
+                        f'{_names_with(wanted)}')
+
+
+def _make_coarser_maps(plan: Plan, network: Network, old: Sequence[int], kept: Sequence[int], number: int) -> None:
+    """Have the neck make the maps that a backbone of fewer strides lacks, or convolutions in front of it.
+
+    Args:
+        plan: of the swap.
+        network: the new backbone.
+        old: channels of all maps of the old one.
+        kept: strides of the maps that the new one gives.
+        number: how many maps are wanted.
+    """
+    neck, path = first_neck(plan.model)
+    new = [network.channels_of[stride] for stride in kept]
+    coarser = f'{network.row.name} ends at stride {max(network.stage_of)}: '
+    known = parameters_of(plan.cfg, neck) if neck else ()
+    if 'num_outs' in known:
         if not neck.get('num_outs'):
-            plan.set_model((*path, 'num_outs'), len(wanted), f'{coarser}the neck makes the coarser maps')
-        if 'add_extra_convs' in parameters_of(plan.cfg, neck):
+            plan.set_model((*path, 'num_outs'), number, f'{coarser}the neck makes the coarser maps')
+        if 'add_extra_convs' in known:
             plan.set_model((*path, 'add_extra_convs'), 'on_output', f'{coarser}convolutions make the coarser maps')
-        _replace_lists(plan, channels, new, f'channels of the maps at strides {listed(kept)}')
+        _replace_lists(plan, old, new, f'channels of the maps at strides {listed(kept)}')
         return
-    _replace_lists(plan, channels, [ADAPTER_CHANNELS] * len(wanted), 'channels of the maps in front of it')
-    _put_in_front(plan, new, ADAPTER_CHANNELS, len(wanted), f'{coarser}convolutions make the coarser maps')
+    _replace_lists(plan, old, [ADAPTER_CHANNELS] * number, 'channels of the maps in front of it')
+    _put_in_front(plan, new, ADAPTER_CHANNELS, number, f'{coarser}convolutions make the coarser maps')
 
 
 def _take_channels(plan: Plan, path: Tuple, used: Sequence[int], old: Sequence[int], new: Sequence[int]) -> None:
@@ -166,11 +190,17 @@ def _take_channels(plan: Plan, path: Tuple, used: Sequence[int], old: Sequence[i
             plan.set_model(key, new[0], 'channels of the map')
 
 
-def check_neck(model: dict, name: str) -> None:
-    """Refuse a neck with a network of its own that feeds the backbone, which runs in turns with it."""
-    neck, key = first_neck(model)
+def check_neck(plan: Plan, name: str) -> None:
+    """Refuse a neck with a network of its own that feeds the backbone, which runs in turns with it.
+
+    Args:
+        plan: before any change.
+        name: of the new backbone.
+    """
+    neck, inside = first_neck(plan.model)
     for path, node in nodes(neck or {}):
         if isinstance(node, dict) and path and str(path[-1]).endswith('backbone'):
             raise SwapError(
-                f'{key} ({neck.type}) holds a second backbone ({node.type}) and feeds its maps back into the first, '
-                f'which {name} has no inputs for. What fits: the same detector with another neck, such as FPN')
+                f'{plan.key(*inside)} ({neck.type}) holds a second backbone ({node.type}) and feeds its maps back '
+                f'into the first, which {name} has no inputs for. What fits: the same detector with another neck, '
+                f'such as FPN')

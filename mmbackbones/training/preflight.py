@@ -85,7 +85,7 @@ def prepare(cfg: Config, loaders: List[str], skip_data_check: bool = False) -> N
             print_log('Warning: the data is not checked (--skip-data-check)')
         else:
             data = {key: cfg[key] for key in (f'{loader}_dataloader' for loader in loaders) if cfg.get(key)}
-            with building('the data', data):
+            with building(('the data', ), data):
                 changes[0] = check_inputs(cfg, loaders)
     start_group(cfg)
     broadcast_object_list(changes)

@@ -16,7 +16,7 @@ from ..boundary import Situation
 from ..config.check import check_config
 from ..errors import InputError
 from ..machine import describe_run
-from ..weights import read_checkpoint
+from ..weights import look_at_checkpoint
 from .lock import lock_work_dir
 from .options import build_parser, read_command, set_training
 from .preflight import prepare
@@ -131,7 +131,7 @@ def run_test(argv: Optional[List[str]], situation: Situation) -> None:
     load_whole(cfg, args.checkpoint)
     cfg.resume = False
     if global_rank() == 0:
-        read_checkpoint(cfg.load_from)  # before the runner writes its log: a file that cannot be read leaves no folder
+        look_at_checkpoint(cfg.load_from)  # before the runner writes: a file that cannot be read leaves no folder
         refuse(args.config, check_config(cfg, ['test']))
     prepare(cfg, ['test'], args.skip_data_check)
     runner = build_runner(cfg)

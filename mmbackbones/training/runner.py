@@ -62,7 +62,7 @@ class _Blaming:
     _passed: Set[str] = set()
 
     def _building(self, key: str, tree: Any):
-        return building(key, tree if isinstance(tree, (dict, list, tuple)) else {}, scope_of(self.cfg))
+        return building((key, ), tree if isinstance(tree, (dict, list, tuple)) else {}, scope_of(self.cfg))
 
     def _key_of(self, kind: str, part: Any) -> str:
         """Which of ``train_dataloader``, ``val_dataloader``, ... a part of the config is."""

@@ -14,7 +14,7 @@ from ..config.tree import dotted, find_root, get, nodes
 from ..errors import InputError
 from ..hooks import StartingWeightsHook
 from ..hooks.checkpoint import newest_checkpoint
-from ..weights import CheckpointError, check_own_loaders, load_part, read_checkpoint, split_source
+from ..weights import CheckpointError, check_own_loaders, load_part, look_at_checkpoint, read_checkpoint, split_source
 from ..weights.parts import inner_model
 
 __all__ = [
@@ -239,7 +239,7 @@ def choose_start(cfg: Config, resume: Optional[str], partial: bool = False) -> N
     if get_rank() == 0:
         template = ((cfg.get('default_hooks') or {}).get('checkpoint') or {}).get('filename_tmpl')
         if resume == 'auto':
-            choice[0], broken = newest_checkpoint(cfg.work_dir, template)
+            choice[0], broken = newest_checkpoint(cfg.work_dir, template, look_at_checkpoint)
             for line in broken:
                 print_log(f'Warning: {line}. Trying the one before it.')
             print_log(f'Resuming from {choice[0]}' if choice[0] else f'No checkpoint in {cfg.work_dir} to resume from: '
@@ -252,10 +252,10 @@ def choose_start(cfg: Config, resume: Optional[str], partial: bool = False) -> N
                 print_log(f'Warning: {cfg.work_dir} holds checkpoints of an earlier run, which this one will replace. '
                           f'Pass --resume to go on with it, or --work-dir to keep it.')
         if choice[0]:
-            check_resumable(read_checkpoint(choice[0]), choice[0])
+            check_resumable(look_at_checkpoint(choice[0]), choice[0])
         elif cfg.get('load_from'):
             _check_named('load_from', cfg.load_from)
-            read_checkpoint(split_source(cfg.load_from)[0])  # before the runner writes its log
+            look_at_checkpoint(split_source(cfg.load_from)[0])  # before the runner writes its log
     broadcast_object_list(choice)
     if choice[0]:
         load_whole(cfg, choice[0])
@@ -289,7 +289,7 @@ def check_fit(runner: Runner, path: str) -> None:
         CheckpointError: if the file is broken, holds code, or does not fit the model.
     """
     hook = next(hook for hook in runner.hooks if isinstance(hook, StartingWeightsHook))
-    hook.find(runner, read_checkpoint(path))
+    hook.find(runner, look_at_checkpoint(path))
 
 
 def check_initial_weights(runner: Runner, partial: bool = False) -> None:

@@ -4,7 +4,6 @@ The schemes are those of MMEngine, and so are its tables of names (``openmmlab:/
 the reader is ours for all of them.
 """
 import contextlib
-import difflib
 import fcntl
 import io
 import os
@@ -19,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 import torch
 
 from ..files import write_atomically
+from ..messages import did_you_mean, some_of
 
 __all__ = ['AddressError', 'SCHEMES', 'cache_file', 'fetch', 'open_checkpoint']
 
@@ -31,14 +31,12 @@ PROGRESS = 10
 
 
 class AddressError(OSError):
-    """What an address names is not to be had."""
+    """What an address names cannot be fetched."""
 
 
 def _lookup(table: dict, name: str) -> str:
     if name not in table:
-        near = difflib.get_close_matches(name, table, n=4, cutoff=0.5)
-        raise AddressError(f'there is no such name in the table of MMEngine'
-                           f'{"; did you mean " + ", ".join(near) + "?" if near else ""}')
+        raise AddressError(f'there is no such name in the table of MMEngine{did_you_mean(name, table, 0.5)}')
     return table[name]
 
 
@@ -98,7 +96,7 @@ def fetch(url: str) -> str:
         str: the file.
 
     Raises:
-        AddressError: it is not to be had.
+        AddressError: it cannot be fetched.
     """
     from mmengine.logging import print_log
     file = cache_file(url)
@@ -117,7 +115,7 @@ def fetch(url: str) -> str:
         except AddressError:
             raise
         except (OSError, HTTPException, ValueError) as error:
-            raise AddressError(f'it is not in the cache of this machine, and not to be had '
+            raise AddressError(f'it is not in the cache of this machine, and cannot be fetched '
                                f'({getattr(error, "reason", None) or error}). Download it where there is a network, '
                                f'and put it at {file}, or give its path') from error
     return file
@@ -140,15 +138,11 @@ def _open_file(path: str) -> BinaryIO:
     path = os.path.expanduser(path)
     kind = os.stat(path).st_mode
     if stat.S_ISDIR(kind):
-        raise IsADirectoryError(f'it is a folder, expected a file (in it are {_some_of(path)})')
+        inside = some_of(sorted(os.listdir(path)), 3) or 'no files'
+        raise IsADirectoryError(f'it is a folder, expected a file (in it are {inside})')
     if not stat.S_ISREG(kind):
         raise OSError('it is no regular file')
     return open(path, 'rb')
-
-
-def _some_of(folder: str) -> str:
-    names = sorted(os.listdir(folder))
-    return ', '.join(names[:3]) + (', ...' if len(names) > 3 else '') if names else 'no files'
 
 
 def open_checkpoint(address: str) -> BinaryIO:
@@ -158,7 +152,7 @@ def open_checkpoint(address: str) -> BinaryIO:
         address: a file or an address.
 
     Raises:
-        OSError: there is none, it is no regular file, or not to be had.
+        OSError: there is none, it is no regular file, or it cannot be fetched.
     """
     scheme = address.partition('://')[0] if '://' in address else ''
     if scheme in ('modelzoo', 'torchvision', 'open-mmlab', 'openmmlab', 'mmcls'):
@@ -171,7 +165,7 @@ def open_checkpoint(address: str) -> BinaryIO:
         try:
             return io.BytesIO(get_file_backend(address, backend_args=dict(backend='petrel')).get(address))
         except Exception as error:  # whatever the client of an object store raises
-            raise AddressError(f'it is not to be had ({type(error).__name__}: {error})') from error
+            raise AddressError(f'it cannot be fetched ({type(error).__name__}: {error})') from error
     if scheme == 'pavi':
         try:
             from pavi import modelcloud
@@ -181,7 +175,7 @@ def open_checkpoint(address: str) -> BinaryIO:
                 model.download(file)
                 return _open_file(file)  # stays readable when the folder is gone
         except Exception as error:  # likewise
-            raise AddressError(f'it is not to be had ({type(error).__name__}: {error})') from error
+            raise AddressError(f'it cannot be fetched ({type(error).__name__}: {error})') from error
     if scheme and not os.path.exists(address):
         raise AddressError(f'there is no scheme {scheme!r} here; there are http, https, openmmlab, torchvision, mmcls, '
                            's3, petrel and pavi')

@@ -12,6 +12,7 @@ from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Tup
 
 from torch import Tensor
 
+from ..messages import listed, some_of
 from .reading import CheckpointError
 
 __all__ = ['Part', 'common_path', 'contents', 'extract_state_dict', 'find_parts', 'is_average', 'shown', 'split_source']
@@ -142,15 +143,16 @@ def contents(checkpoint: Mapping) -> str:
     tensors, containers = _flatten(checkpoint)
     names = list(tensors)
     if len(names) <= SHOWN_NAMES:
-        return f'It has {", ".join(shown(name[len(_owner(name, containers)):]) for name in names) or "nothing"}'
+        return f'It has {listed(shown(name[len(_owner(name, containers)):]) for name in names) or "nothing"}'
     start = common_path(names)
     groups = Counter(start + name[len(start):].partition('.')[0] for name in names)
-    said = []
-    for group, count in groups.most_common(SHOWN_NAMES):
+
+    def said(group: str) -> str:
         inside = common_path([name for name in names if name == group or name.startswith(f'{group}.')])
-        said.append(f'{shown(inside or group)} ({count})')
-    more = f' and {len(groups) - SHOWN_NAMES} more' if len(groups) > SHOWN_NAMES else ''
-    return f'It has {len(names)} tensors below these paths: {", ".join(said)}{more}; the first is {shown(names[0])}'
+        return f'{shown(inside or group)} ({groups[group]})'
+
+    paths = some_of((group for group, _ in groups.most_common()), SHOWN_NAMES, said)
+    return f'It has {len(names)} tensors below these paths: {paths}; the first is {shown(names[0])}'
 
 
 def common_path(names: List[str]) -> str:

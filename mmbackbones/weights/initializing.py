@@ -17,7 +17,7 @@ from torch import nn
 
 from .finding import extract_state_dict, shown
 from .loading import check_finite, load_part
-from .reading import CheckpointError, read_checkpoint
+from .reading import CheckpointError, look_at_checkpoint, read_checkpoint
 from .report import Report, listing
 
 __all__ = ['StrictPretrainedInit', 'check_own_loaders', 'load_pretrained', 'pretrained_of', 'use_strict_initializers']
@@ -168,7 +168,7 @@ def _try_own_loader(module: nn.Module, config: dict, name: str, partly: bool) ->
         raise CheckpointError(f'{source} does not fit {kind}: {report.summary()}. {hint}')
     check_finite({key: value for key, value in state.items() if key not in untouched}, source)
     # copied into floating-point numbers as if they were the values themselves
-    given = extract_state_dict(read_checkpoint(config['checkpoint']))
+    given = extract_state_dict(look_at_checkpoint(config['checkpoint']))  # the module itself takes it from there
     quantised = [key for key, value in given.items() if value.dtype in (torch.int8, torch.uint8)]
     if quantised:
         raise CheckpointError(f'{source}: {kind} takes floating-point numbers, and these are quantised: '

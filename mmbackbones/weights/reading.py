@@ -4,7 +4,7 @@ Only tensors, arrays of numbers, plain containers and the few classes that hold 
 checkpoints are read. A file with anything else in it is refused by name; nothing of a file is imported or called.
 """
 import os
-from typing import Any, Mapping
+from typing import Any, Dict, Mapping
 
 from ..errors import UserError
 from .addresses import SCHEMES, open_checkpoint
@@ -12,11 +12,13 @@ from .arrays import MapLocation
 from .containers import read_container
 from .pickles import DamagedError, RefusedError, printable
 
-__all__ = ['CheckpointError', 'read_checkpoint', 'use_safe_loading']
+__all__ = ['CheckpointError', 'look_at_checkpoint', 'read_checkpoint', 'use_safe_loading']
 
 # characters; texts of a file are cut much shorter where they are quoted
 MAX_REASON = 380
 MAX_PATHS = 4096
+# checkpoints that were looked at, until MMEngine reads them: address -> what they hold
+_LOOKED_AT: Dict[str, dict] = {}
 FORMATS = {'.pdparams': 'a PaddlePaddle checkpoint', '.safetensors': 'in the format of its name'}
 
 
@@ -85,14 +87,35 @@ def read_checkpoint(path: str, map_location: MapLocation = 'cpu') -> dict:
     return checkpoint
 
 
+def look_at_checkpoint(path: str) -> dict:
+    """Read a checkpoint that MMEngine is going to read, too, which then takes what was read here.
+
+    Args:
+        path: as MMEngine will be given it, see :func:`read_checkpoint`.
+
+    Returns:
+        dict: see there; it must not be changed.
+
+    Raises:
+        CheckpointError: see there.
+    """
+    if path not in _LOOKED_AT:
+        _LOOKED_AT[path] = read_checkpoint(path)
+    return _LOOKED_AT[path]
+
+
 def use_safe_loading() -> None:
     """Make MMEngine read all checkpoints (``load_from``, ``resume``, ``Pretrained``) by :func:`read_checkpoint`.
+
+    What an earlier command in this process has looked at is forgotten.
 
     Its maintained line falls back to unpickling anything when the safe way fails, and its older line cannot read its
     own training checkpoints with torch >= 2.6.
     """
     from mmengine.runner import CheckpointLoader
 
+    _LOOKED_AT.clear()
+
     @CheckpointLoader.register_scheme(prefixes=SCHEMES, force=True)
-    def load_from_anywhere(filename, map_location=None):
-        return read_checkpoint(filename, map_location)
+    def load_from_anywhere(filename: str, map_location: MapLocation = None) -> dict:
+        return _LOOKED_AT.pop(filename, None) or read_checkpoint(filename, map_location)

@@ -4,6 +4,7 @@ from typing import Dict, Iterable, List, Tuple
 
 from torch import Tensor, nn
 
+from ..messages import some_of
 from .finding import shown
 from .parts import backbones_of, part_of
 
@@ -18,9 +19,7 @@ SHOWN_KEYS_OF_PART = 3
 
 def listing(keys: Iterable[str], count: int = SHOWN_KEYS) -> str:
     """Some keys in a message, and how many more there are."""
-    keys = list(keys)
-    more = f' and {len(keys) - count} more' if len(keys) > count else ''
-    return ', '.join(map(shown, keys[:count])) + more
+    return some_of(keys, count, shown)
 
 
 @dataclass(eq=False)

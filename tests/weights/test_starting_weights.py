@@ -19,7 +19,8 @@ from mmbackbones.errors import UserError
 from mmbackbones.hooks import StartingWeightsHook
 from mmbackbones.training.start import (check_initial_weights, check_named_weights, check_resumable, choose_start,
                                         load_whole, set_backbone_weights, set_partial, warn_of_random_backbone)
-from mmbackbones.weights import CheckpointError, check_own_loaders, read_checkpoint, use_strict_initializers
+from mmbackbones.weights import (CheckpointError, check_own_loaders, containers, read_checkpoint, reading,
+                                 use_strict_initializers)
 from mmbackbones.weights.parts import backbones_of
 
 SWIN = FAMILIES['swin']
@@ -519,8 +520,8 @@ def test_the_start_is_chosen_with_its_rule(tmp_path):
 
 
 @pytest.mark.slow
-def test_training_and_evaluation_hold_to_the_rule(shapes, tiny_config, tmp_path):
-    """The commands themselves: other classes, the switch, resuming, and a checkpoint of NaN."""
+def test_training_and_evaluation_hold_to_the_rule(shapes, tiny_config, tmp_path, monkeypatch):
+    """The commands themselves: other classes, the switch, resuming, and a checkpoint of NaN; each file is read once."""
     work_dir, file = tmp_path / 'work', tmp_path / 'other.pth'
     cfg = Config.fromfile(tiny_config)
     cfg.model.roi_head.bbox_head.num_classes = 7
@@ -534,7 +535,15 @@ def test_training_and_evaluation_hold_to_the_rule(shapes, tiny_config, tmp_path)
         return str(error.value)
 
     assert 'roi_head 4 of 8 (4 of another shape' in exits(training.train, *common, *once)
+    reads = []
+
+    def read_container(file, map_location):
+        reads.append(file.name)
+        return containers.read_container(file, map_location)
+
+    monkeypatch.setattr(reading, 'read_container', read_container)
     training.train([*common, '--partial-weights', *once])
+    assert reads == [str(file)]
     log = ''.join(path.read_text() for path in work_dir.glob('*/*.log'))
     assert 'Weights from' in log and 'roi_head 4 of 8' in log and 'do not match exactly' not in log
     saved = read_checkpoint(str(work_dir / 'epoch_1.pth'))
