@@ -1,4 +1,5 @@
-"""Fixtures shared by the tests: data, a tiny detector and processes to run it in."""
+"""Fixtures shared by the tests: data, a tiny detector and processes to run it in; which test runs first."""
+import functools
 import logging
 import os
 import shutil
@@ -7,11 +8,21 @@ import zipfile
 from pathlib import Path
 from typing import Callable
 
+import mmengine.config.utils
 import pytest
 from helpers import ROOT, shared_data
 
 # Before torch is imported. Threads that wait for each other in a spin slow everything where tests run side by side.
 os.environ.setdefault('OMP_NUM_THREADS', '1')
+
+
+# MMEngine parses a hundred metafiles anew, half a second, for each config of a package that it reads.
+mmengine.config.utils.load = functools.lru_cache(maxsize=None)(mmengine.config.utils.load)
+
+
+def pytest_collection_modifyitems(items):
+    """The slow ones first, so that no worker is left alone with one when the others have ended."""
+    items.sort(key=lambda item: item.get_closest_marker('slow') is None)
 
 
 @pytest.fixture(autouse=True, scope='session')

@@ -14,12 +14,16 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
+from mmbackbones.meta import on_meta
+
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = sorted(
     path.relative_to(ROOT).as_posix() for path in (ROOT / 'configs').rglob('*.py') if path.parent.name != '_base_')
-# the demo's own recipe: generated data, one process without a GPU
-DEMO = ['configs/detection/mask_rcnn_odconv_r18_shapes.py']
-DETECTORS = [path for path in CONFIGS if path.startswith('configs/detection/') and path not in DEMO]
+# recipes of their own: the demo's, and that which fits a small COCO
+OWN_RECIPES = [
+    f'configs/detection/{name}.py' for name in ('mask_rcnn_odconv_r18_shapes', 'faster_rcnn_odconv_r50_fit')
+]
+DETECTORS = [path for path in CONFIGS if path.startswith('configs/detection/') and path not in OWN_RECIPES]
 CLASSIFIERS = [path for path in CONFIGS if path.startswith('configs/classification/')]
 
 
@@ -44,7 +48,7 @@ def build(cfg: Config, device: str = 'cpu') -> torch.nn.Module:
     model = {**cfg.model}
     if cfg.get('data_preprocessor'):  # as MMEngine's runner does
         model.setdefault('data_preprocessor', cfg.data_preprocessor)
-    with scope_of(cfg), torch.device(device):
+    with scope_of(cfg), on_meta() if device == 'meta' else torch.device(device):
         return MODELS.build(model)
 
 

@@ -13,6 +13,7 @@ from mmengine.registry import MODELS
 from mmbackbones.catalogue import NOT_YET, find_backbone, load_catalogue, parse_figure
 from mmbackbones.catalogue.complexity import count_complexity, count_params
 from mmbackbones.cli import main
+from mmbackbones.meta import on_meta
 
 # Networks of timm that share a paper's name, or nearly so, and are others.
 LOOK_ALIKES = ('densenet264d', 'skresnet50', 'xception41', 'xception65', 'xception71', 'darknet17', 'darknet21',
@@ -40,7 +41,7 @@ def as_printed(value: float, printed: str) -> str:
 @pytest.mark.parametrize('name', STATIC)
 def test_static_networks_have_the_published_counts_to_the_last_digit(name):
     config, channels, params, macs = STATIC[name]
-    with torch.device('meta'):
+    with on_meta():
         backbone = MODELS.build(config)
         backbone.out_channels = (channels, )
         counted = count_complexity(backbone, (224, 224), num_classes=1000)
@@ -50,7 +51,7 @@ def test_static_networks_have_the_published_counts_to_the_last_digit(name):
 def count(name: str, **kwargs):
     """Parameters and MACs of a row as its paper counts them: with the paper's classifier."""
     row = ROWS[name]
-    with torch.device('meta'):
+    with on_meta():
         counted = count_complexity(build(name, **kwargs), (row.input_size, ) * 2, num_classes=row.num_classes)
     return counted.params + row.head_params, counted.macs + row.head_macs
 

@@ -8,6 +8,8 @@ import torch
 from cases import FAMILIES, LARGE, ROWS, SMALLEST, TRAINED, build, build_small, with_libraries
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mmbackbones.meta import on_meta
+
 
 def scalar(maps):
     return sum(out.float().square().mean() for out in maps)
@@ -30,10 +32,12 @@ def nudge_norms(backbone):
 
 @pytest.mark.parametrize('name', with_libraries(ROWS))
 def test_shapes_channels_and_strides_are_what_it_says(name):
-    with torch.device('meta'):
+    with on_meta():
         backbone = build(name).eval()
         assert (backbone.out_channels, backbone.out_strides) == (ROWS[name].channels, ROWS[name].strides)
-        for height, width in ((32, 32), (33, 47), (112, 137), (511, 320)):
+        # how sizes are rounded does not depend on depth and width
+        sizes = ((32, 32), (33, 47), (112, 137), (511, 320)) if name in FAMILIES else ((33, 47), )
+        for height, width in sizes:
             maps = backbone(torch.empty(1, 3, height, width))
             assert isinstance(maps, tuple)
             assert [tuple(out.shape)
