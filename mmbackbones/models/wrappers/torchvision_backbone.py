@@ -70,7 +70,7 @@ class TorchvisionBackbone(CutBackbone):
         """A file, an address, or weights that torchvision publishes by their name.
 
         Raises:
-            CheckpointError: it cannot be read, there is neither such a file nor such a name, or it is not to be had.
+            CheckpointError: it cannot be read, there is neither such a file nor such a name, or it cannot be fetched.
         """
         source = os.fspath(source)
         tags = torchvision_tags(self.model_name)
