@@ -19,7 +19,7 @@ import threading
 import time
 import traceback
 from pathlib import Path
-from typing import Callable, List, Optional, Tuple, Type
+from typing import Any, Callable, List, Optional, Tuple, Type
 
 from .compat import installed_stack
 from .errors import UserError, one_line
@@ -64,7 +64,7 @@ class _Terminated(KeyboardInterrupt):
 class Parser(argparse.ArgumentParser):
     """Options, of which a wrong one is said in one line; every command has ``--traceback``."""
 
-    def __init__(self, *args, **kwargs) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, allow_abbrev=False, **kwargs)
         self.add_argument(
             TRACEBACK, action='store_true', help='show the stack of calls of an error instead of one line')

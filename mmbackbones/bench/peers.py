@@ -7,7 +7,7 @@ import importlib
 import runpy
 from functools import partial
 from pathlib import Path
-from typing import Callable, Dict, NamedTuple, Sequence
+from typing import Callable, Dict, NamedTuple, Sequence, Tuple
 
 import torch
 from mmengine.registry import MODELS
@@ -59,7 +59,7 @@ class Stages(nn.Module):
         self.stages = nn.ModuleList(stages)
         self.channels_last = channels_last
 
-    def forward(self, x: Tensor):
+    def forward(self, x: Tensor) -> Tuple[Tensor, ...]:
         maps = []
         for stage in self.stages:
             x = stage(x)
@@ -87,7 +87,7 @@ class NchwMaps(nn.Module):
         super().__init__()
         self.net = net
 
-    def forward(self, x: Tensor):
+    def forward(self, x: Tensor) -> Tuple[Tensor, ...]:
         return tuple(each.permute(0, 3, 1, 2) for each in self.net(x))
 
 

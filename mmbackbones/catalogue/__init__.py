@@ -1,16 +1,27 @@
 """The list of what exists, read from ``backbones.yaml``. Loads no torch."""
 import functools
 from pathlib import Path
-from typing import NamedTuple, Optional, Tuple
+from typing import Dict, NamedTuple, Optional, Tuple
 
 import yaml
 
 from ..errors import UnknownNameError
 from ..messages import did_you_mean
 
-__all__ = ['IMAGENET_MEAN', 'IMAGENET_STD', 'NOT_YET', 'Backbone', 'find_backbone', 'load_catalogue', 'parse_figure']
+__all__ = [
+    'DOCUMENTS', 'IMAGENET_MEAN', 'IMAGENET_STD', 'NOT_YET', 'Backbone', 'find_backbone', 'load_catalogue',
+    'parse_figure'
+]
 
 NOT_YET = 'not yet'
+# The five pages that this project began with: the backbones that they name are its subject. Their titles in English.
+DOCUMENTS: Dict[str, str] = {
+    '000': "PaddleClas's page on DSNet",
+    '001': 'Backbones of deep learning frameworks, a survey',
+    '002': 'ODConv, notes on the paper',
+    '003': 'Conv2Former: extracting features by convolution in the style of transformers',
+    '004': 'Swin Transformer as the backbone of Faster R-CNN and YOLOv3',
+}
 # of the pixels that most published weights expect: red, green, blue, from 0 to 255
 IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 UNITS = {'G': 1e9, 'M': 1e6}
@@ -32,7 +43,7 @@ class Backbone(NamedTuple):
         top1: published ImageNet accuracy in %.
         source: where the published figures were read.
         title, year, link: of the paper.
-        documents: founding documents that name it.
+        documents: keys of :data:`DOCUMENTS` that name it.
         implementation: ``native``, the library it comes from, or :data:`NOT_YET`.
         note: what differs from the paper, and why.
     """

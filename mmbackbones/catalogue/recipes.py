@@ -13,7 +13,7 @@ class Recipe(NamedTuple):
     """One way to train, with AdamW.
 
     Attributes:
-        source: where it is published, or whose it is for want of an own one.
+        source: where it is published; of a family without a recipe of its own, whose it is.
         lr: learning rate for ``batch``; for other batches it goes with the root of their size.
         two_stage_lr: in place of ``lr`` for detectors with a second stage; None where it is the same.
         batch: images that the learning rate is for.

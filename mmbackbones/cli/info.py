@@ -3,7 +3,7 @@ import argparse
 import json
 from typing import List
 
-from ..catalogue import NOT_YET, Backbone, find_backbone
+from ..catalogue import DOCUMENTS, NOT_YET, Backbone, find_backbone
 from .tables import dashed, giga, millions, percent, print_table
 
 __all__ = ['add_parser', 'published_weights', 'run']
@@ -60,7 +60,8 @@ def run(args: argparse.Namespace) -> None:
                  ('channels', dashed(row.channels), ''), ('strides', dashed(row.strides), '')])
     print(f'\npaper      {row.title}, {row.year}\n           {row.link}')
     print(f'published  {row.source or "no figures"}')
-    print(f'named in   {", ".join(f"document {document}" for document in row.documents) or "no founding document"}')
+    named = [f'document {number}: {DOCUMENTS[number]}' for number in row.documents]
+    print('named in   ' + ('\n           '.join(named) or 'none of the documents that this project began with'))
     print(f'pixels     red, green, blue of mean {dashed(row.mean)} and deviation {dashed(row.std)}')
     if row.config is not None:
         print(f'counted    at {row.input_size}x{row.input_size} with {row.num_classes} classes')

@@ -3,8 +3,9 @@ import argparse
 import json
 from typing import Iterable, List, Optional
 
-from ..catalogue import NOT_YET, Backbone, load_catalogue, parse_figure
+from ..catalogue import DOCUMENTS, NOT_YET, Backbone, load_catalogue, parse_figure
 from ..errors import UnknownNameError
+from ..messages import did_you_mean, listed
 from .tables import dashed, giga, millions, percent, print_table
 
 __all__ = ['add_parser', 'run']
@@ -21,7 +22,7 @@ def _at_most(limit: Optional[float], counted: Optional[int], published: Optional
 
 def _refuse_unknown(what: str, value: str, known: Iterable[str]) -> None:
     if value not in known:
-        raise UnknownNameError(f'no {what} {value!r} in the catalogue; it has {", ".join(sorted(known))}')
+        raise UnknownNameError(f'no {what} {value!r} in the catalogue; it has {listed(sorted(known))}')
 
 
 def _select(args) -> List[Backbone]:
@@ -37,10 +38,11 @@ def _select(args) -> List[Backbone]:
         # the whole name of a family, or a part that several share: 'inception' for all four
         chosen = {wanted} if wanted in families else {family for family in families if wanted in family}
         if not chosen:
-            raise UnknownNameError(f'no family {args.family!r} in the catalogue; it has {", ".join(families.values())}')
+            hint = did_you_mean(args.family, families.values(), otherwise=f'it has {listed(families.values())}')
+            raise UnknownNameError(f'no family {args.family!r} in the catalogue{hint}')
         rows = [row for row in rows if row.family.lower() in chosen]
     if args.document is not None:
-        _refuse_unknown('document', args.document, {each for row in rows for each in row.documents})
+        _refuse_unknown('document', args.document, DOCUMENTS)
         rows = [row for row in rows if args.document in row.documents]
     if args.implementation is not None:
         _refuse_unknown('implementation', args.implementation, {row.implementation for row in rows})
@@ -81,7 +83,11 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     command.add_argument('--family', help='only this family, or all whose names contain this: inception')
     command.add_argument('--max-params', type=float, metavar='M', help='at most so many million parameters')
     command.add_argument('--max-macs', type=float, metavar='G', help='at most so many billion MACs')
-    command.add_argument('--document', metavar='NUMBER', help='only what this founding document names: 000 to 004')
+    numbered = listed(f'{number} ({title})' for number, title in DOCUMENTS.items())
+    command.add_argument(
+        '--document',
+        metavar='NUMBER',
+        help=f'only what one of the documents names that this project began with: {numbered}')
     command.add_argument('--implementation', metavar='WHICH', help="only native, timm, ... or 'not yet'")
     command.add_argument('--json', action='store_true', help='all fields, for programs')
     command.set_defaults(run=run)

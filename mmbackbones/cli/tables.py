@@ -1,7 +1,7 @@
 """Tables and figures as the commands print them."""
 import itertools
 import textwrap
-from typing import Optional
+from typing import Any, Iterable, Optional, Sequence, Tuple
 
 __all__ = ['dashed', 'giga', 'millions', 'percent', 'print_table']
 
@@ -20,11 +20,13 @@ def percent(value: Optional[float]) -> str:
     return '-' if value is None else f'{value:.2f}'
 
 
-def dashed(values) -> str:
+def dashed(values: Iterable[Any]) -> str:
     return '/'.join(map(str, values)) or '-'
 
 
-def print_table(columns, rows, cell_width: Optional[int] = None) -> None:
+def print_table(columns: Sequence[Tuple[str, str]],
+                rows: Iterable[Sequence[str]],
+                cell_width: Optional[int] = None) -> None:
     """Print columns of equal width.
 
     Args:

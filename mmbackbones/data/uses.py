@@ -6,6 +6,7 @@ from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS
 
+from ..config.tree import nodes
 from ..errors import InputError
 from .coco import INPUT, TRAIN, TRUTH
 from .pictures import Loading
@@ -66,18 +67,6 @@ def _leaves(dataset: dict, key: str) -> Iterator[Tuple[str, dict]]:
         yield key, dataset
 
 
-def _steps(node: Any) -> Iterator[dict]:
-    """The steps of a pipeline in their order; those that hold others come before them."""
-    if isinstance(node, dict):
-        if 'type' in node:
-            yield node
-        for child in node.values():
-            yield from _steps(child)
-    elif isinstance(node, (list, tuple)):
-        for child in node:
-            yield from _steps(child)
-
-
 def _loading(steps: List[dict], model: dict) -> Loading:
     step = next((step for step in steps if step_name(step) == 'LoadImageFromFile'), None if steps else {})
     if step is None:
@@ -112,7 +101,8 @@ def find_uses(cfg: Config, loader: str, truth: bool) -> List[Use]:
                 continue
             # lazy: it joins the paths and resolves the classes exactly as the run will, and reads nothing
             dataset = DATASETS.build(dict(leaf, pipeline=[], lazy_init=True, _scope_=scope))
-        steps = list(_steps(leaf.get('pipeline', [])))
+        # in their order; those that hold others come before them
+        steps = [node for _, node in nodes(leaf.get('pipeline', [])) if isinstance(node, dict) and 'type' in node]
         role = TRUTH if truth else INPUT
         if loader == 'train':
             # images without labels, as in semi-supervised training, come without this step

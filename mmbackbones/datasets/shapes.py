@@ -7,6 +7,7 @@ are drawn independently of the category, so only the form tells it.
 """
 import json
 from pathlib import Path
+from typing import Union
 
 import cv2
 import numpy as np
@@ -29,7 +30,11 @@ RECORD = 'shapes.json'
 SPLITS = ('train2017', 'val2017')
 
 
-def make_shapes(root, num_train=240, num_val=80, image_size=160, seed=0):
+def make_shapes(root: Union[str, Path],
+                num_train: int = 240,
+                num_val: int = 80,
+                image_size: int = 160,
+                seed: int = 0) -> bool:
     """Writes the data set in the folder layout that MMDetection expects.
 
     The files are ``annotations/instances_{train,val}2017.json``,

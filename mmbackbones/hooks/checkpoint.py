@@ -13,6 +13,7 @@ from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook as _CheckpointHook
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapperDict
+from mmengine.runner import Runner
 
 from ..errors import UserError
 from ..files import TEMPORARY, write_atomically
@@ -44,7 +45,7 @@ class AtomicBackend(LocalBackend):
         write_atomically(filepath, obj)
 
 
-def pending_gradients(runner) -> Optional[Dict[str, torch.Tensor]]:
+def pending_gradients(runner: Runner) -> Optional[Dict[str, torch.Tensor]]:
     """Gradients that are accumulated and not yet applied, by the parameters' names; None between two updates."""
     wrappers = runner.optim_wrapper
     wrappers = wrappers.values() if isinstance(wrappers, OptimWrapperDict) else [wrappers]
@@ -69,7 +70,7 @@ class CheckpointHook(_CheckpointHook):
     _gradients: Optional[List[Optional[dict]]] = None
     _validated: Optional[Tuple[int, int]] = None
 
-    def before_train(self, runner) -> None:
+    def before_train(self, runner: Runner) -> None:
         if self.backend_args is None and self.file_client_args is None:
             self.backend_args = dict(backend=BACKEND)
         resumed = runner.cfg.get('load_from') if runner.iter else None
@@ -95,7 +96,7 @@ class CheckpointHook(_CheckpointHook):
         if isinstance(self.file_backend, LocalBackend):
             self._set_apart(runner, resumed, own)
 
-    def _is_own(self, runner, resumed: Optional[str]) -> bool:
+    def _is_own(self, runner: Runner, resumed: Optional[str]) -> bool:
         """Whether the checkpoint that the run goes on from lies in the run's own folder."""
         if not resumed:  # a runner built by hand: MMEngine's rules
             return True
@@ -107,7 +108,7 @@ class CheckpointHook(_CheckpointHook):
         return None if path is None else self.file_backend.join_path(self.out_dir, os.path.basename(path))
 
     @master_only
-    def _set_apart(self, runner, resumed: Optional[str], own: bool) -> None:
+    def _set_apart(self, runner: Runner, resumed: Optional[str], own: bool) -> None:
         """Note which checkpoints are not this run's: a kill before its first one must not lead back to them."""
         if runner.iter and not resumed:
             return
@@ -135,7 +136,7 @@ class CheckpointHook(_CheckpointHook):
         elif self.file_backend.isdir(path):  # sharded checkpoints are folders
             self.file_backend.rmtree(path)
 
-    def _check_finite(self, runner) -> None:
+    def _check_finite(self, runner: Runner) -> None:
         """Raise if a weight is not finite: such a checkpoint is good for nothing."""
         for name, value in inner_model(runner.model).state_dict().items():
             if value.is_floating_point() and not torch.isfinite(value).all():
@@ -145,7 +146,7 @@ class CheckpointHook(_CheckpointHook):
                     f'{runner.epoch + 1}, iteration {runner.iter + 1}{last}. Lower the learning rate, '
                     f'lengthen the warm-up, or clip gradients: optim_wrapper.clip_grad=dict(max_norm=1)')
 
-    def _save_checkpoint_with_step(self, runner, step: int, meta: dict) -> None:
+    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         self._check_finite(runner)
         self._gradients = _gather(pending_gradients(runner))
         outdated = None
@@ -177,21 +178,21 @@ class CheckpointHook(_CheckpointHook):
             self._remove(self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(outdated)))
             runner.message_hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))
 
-    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         if self._gradients is not None and 'optimizer' in checkpoint:
             checkpoint[GRADIENTS] = self._gradients
 
-    def after_val_epoch(self, runner, metrics: Dict[str, Any]) -> None:
+    def after_val_epoch(self, runner: Runner, metrics: Dict[str, Any]) -> None:
         """Save the best, unless :class:`SaveBestHook` has done so for this validation."""
         if self._validated != (runner.epoch, runner.iter):
             super().after_val_epoch(runner, metrics)
 
-    def save_best_now(self, runner, metrics: Dict[str, Any]) -> None:
+    def save_best_now(self, runner: Runner, metrics: Dict[str, Any]) -> None:
         """What :meth:`after_val_epoch` does, earlier."""
         super().after_val_epoch(runner, metrics)
         self._validated = runner.epoch, runner.iter
 
-    def _save_best_checkpoint(self, runner, metrics: Dict[str, Any]) -> None:
+    def _save_best_checkpoint(self, runner: Runner, metrics: Dict[str, Any]) -> None:
         """As the parent's, but the last best checkpoint goes when the new one and what points at it are there."""
         if not self.save_best:
             return
@@ -214,7 +215,7 @@ class CheckpointHook(_CheckpointHook):
 
 
 @master_only
-def _point_at(runner, checkpoint: str) -> None:
+def _point_at(runner: Runner, checkpoint: str) -> None:
     """Name the checkpoint that a resumed run goes on from; an address in an object store as it is."""
     text = checkpoint if '://' in checkpoint else os.path.abspath(checkpoint)
     write_atomically(Path(runner.work_dir) / LAST, text.encode())
@@ -238,7 +239,7 @@ class SaveBestHook(Hook):
     """
     priority = 'BELOW_NORMAL'  # after EMAHook has given the weights back, before ParamSchedulerHook
 
-    def after_val_epoch(self, runner, metrics: Optional[Dict[str, float]] = None) -> None:
+    def after_val_epoch(self, runner: Runner, metrics: Optional[Dict[str, float]] = None) -> None:
         for hook in runner.hooks:
             if isinstance(hook, CheckpointHook) and metrics is not None:
                 hook.save_best_now(runner, metrics)

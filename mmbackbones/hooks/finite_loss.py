@@ -5,6 +5,7 @@ from typing import Any, Dict, List, Optional
 import torch
 from mmengine.dist import get_rank, get_world_size
 from mmengine.hooks import Hook
+from mmengine.runner import Runner
 
 from ..files import write_atomically
 from ..messages import listed, some_of
@@ -59,7 +60,7 @@ class FiniteLossHook(Hook):
         self.first = ''
 
     def after_train_iter(self,
-                         runner,
+                         runner: Runner,
                          batch_idx: int,
                          data_batch: Any = None,
                          outputs: Optional[Dict[str, Any]] = None) -> None:
@@ -80,7 +81,7 @@ class FiniteLossHook(Hook):
                                 f'learning rate, lengthen the warm-up, clip gradients '
                                 f'(optim_wrapper.clip_grad=dict(max_norm=1)), or look at these images and their boxes')
 
-    def _describe(self, runner, data_batch: Any, wrong: Dict[str, float]) -> str:
+    def _describe(self, runner: Runner, data_batch: Any, wrong: Dict[str, float]) -> str:
         rank = f' of process {get_rank()}' if get_world_size() > 1 else ''
         suffix = f'_rank{get_rank()}' if get_world_size() > 1 else ''
         path = Path(runner.work_dir) / f'nonfinite_iter_{runner.iter + 1}{suffix}.pth'

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
+from mmengine.runner import Runner
 
 from ..datasets.sampler import seed_cpu
 from ..registry import HOOKS
@@ -49,8 +50,8 @@ class RandomSeedHook(Hook):
 
     priority = 'VERY_HIGH'
 
-    def before_train_epoch(self, runner) -> None:
+    def before_train_epoch(self, runner: Runner) -> None:
         _seed_everything(runner.seed, get_rank(), EPOCH, runner.epoch)
 
-    def before_train_iter(self, runner, batch_idx: int, data_batch: Optional[dict] = None) -> None:
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Optional[dict] = None) -> None:
         _seed_everything(runner.seed, get_rank(), ITERATION, runner.iter)

@@ -5,6 +5,7 @@ import torch
 from mmengine.dist import get_rank, get_world_size
 from mmengine.hooks import EarlyStoppingHook, Hook
 from mmengine.logging import HistoryBuffer, print_log
+from mmengine.runner import Runner
 
 from ..registry import HOOKS
 from ..weights.parts import inner_model
@@ -49,7 +50,7 @@ class ResumeHook(Hook):
         self.state: dict = {}
         self.gradients: Optional[dict] = None
 
-    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         if not runner.cfg.get('resume'):
             return
         checkpoint['meta'].pop('config', None)
@@ -65,7 +66,7 @@ class ResumeHook(Hook):
         if isinstance(gradients, list) and len(gradients) == get_world_size():
             self.gradients = gradients[get_rank()]
 
-    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         if 'optimizer' not in checkpoint:  # a best one: nothing is resumed from it
             return
         loader = runner.train_dataloader
@@ -79,7 +80,7 @@ class ResumeHook(Hook):
         stopping = [(hook.wait_count, float(hook.best_score)) for hook in self._early_stopping(runner)]
         checkpoint[STATE] = dict(state, early_stopping=stopping)
 
-    def before_train(self, runner) -> None:
+    def before_train(self, runner: Runner) -> None:
         own = self._own_randomness(runner)
         if not runner.iter:
             if own:
@@ -102,13 +103,13 @@ class ResumeHook(Hook):
             print_log('Validating first: the checkpoint is of the time before its validation', logger='current')
             runner.val_loop.run()
 
-    def before_train_epoch(self, runner) -> None:
+    def before_train_epoch(self, runner: Runner) -> None:
         if runner.train_dataloader.num_workers == 0:  # workers start each epoch without what they had cached, too
             for transform in _transforms(runner.train_dataloader.dataset):
                 if isinstance(getattr(transform, 'results_cache', None), list):
                     transform.results_cache.clear()
 
-    def _restore_gradients(self, runner) -> None:
+    def _restore_gradients(self, runner: Runner) -> None:
         if self.gradients is None:
             return
         for name, parameter in inner_model(runner.model).named_parameters():
@@ -119,10 +120,10 @@ class ResumeHook(Hook):
         self.gradients = None
 
     @staticmethod
-    def _early_stopping(runner) -> List[EarlyStoppingHook]:
+    def _early_stopping(runner: Runner) -> List[EarlyStoppingHook]:
         return [hook for hook in runner.hooks if isinstance(hook, EarlyStoppingHook)]
 
-    def _own_randomness(self, runner) -> List[str]:
+    def _own_randomness(self, runner: Runner) -> List[str]:
         """What depends on the samples before, or has generators of its own."""
         loop, found = runner.train_loop, []
         kinds = {type(each).__name__: each for each in _transforms(runner.train_dataloader.dataset)}
@@ -137,7 +138,7 @@ class ResumeHook(Hook):
             found.append('on a GPU, --deterministic is not given')
         return found
 
-    def _differences(self, runner) -> List[str]:
+    def _differences(self, runner: Runner) -> List[str]:
         """What is not as it was when the checkpoint was saved."""
         loader, said = runner.train_dataloader, []
         batch_size = loader.batch_size or getattr(loader.batch_sampler, 'batch_size', None)

@@ -5,6 +5,7 @@ from typing import Optional
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
+from mmengine.runner import Runner
 
 from ..registry import HOOKS
 from ..weights import Report, load_part
@@ -42,7 +43,7 @@ class StartingWeightsHook(Hook):
         self.source, self.prefix = source, prefix
         self.partial, self.resize, self.remedy = partial, resize, remedy
 
-    def find(self, runner, checkpoint: dict) -> Report:
+    def find(self, runner: Runner, checkpoint: dict) -> Report:
         """What of a checkpoint the model takes; nothing is loaded.
 
         Raises:
@@ -59,7 +60,7 @@ class StartingWeightsHook(Hook):
             remedy=self.remedy,
             dry=True)
 
-    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         report = self.find(runner, checkpoint)
         present = report.module.state_dict()
         # what stays as it is too: the runner finds the whole model, and has nothing to warn of

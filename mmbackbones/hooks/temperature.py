@@ -1,7 +1,10 @@
 """Annealing of the attentions' temperature in dynamic convolutions."""
+from typing import Optional
+
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
 
 from ..registry import HOOKS
 
@@ -33,7 +36,7 @@ class TemperatureAnnealingHook(Hook):
         self.end = end
         self.epochs = epochs
 
-    def before_train(self, runner) -> None:
+    def before_train(self, runner: Runner) -> None:
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         self.temperatures = [buffer for name, buffer in model.named_buffers() if name.split('.')[-1] == 'temperature']
         if not self.temperatures:
@@ -46,7 +49,7 @@ class TemperatureAnnealingHook(Hook):
             'iterations',
             logger='current')
 
-    def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Optional[dict] = None) -> None:
         if runner.iter <= self.iters:
             temperature = self.temperature_at(runner.iter)
             for buffer in self.temperatures:

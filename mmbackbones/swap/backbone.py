@@ -40,7 +40,7 @@ def _drop_what_is_for_the_old_backbone(plan: Plan, fresh: Network) -> None:
 
 
 def _missing_attribute(error: Optional[BaseException], kind: str) -> Optional[str]:
-    """The attribute that an object of a class was asked for in vain, where an error, or what it came from, is that."""
+    """The attribute that an object of a class lacks, where that is what an error comes from; else None."""
     while error is not None:
         if isinstance(error, AttributeError) and type(error.obj).__name__ == kind:
             return error.name

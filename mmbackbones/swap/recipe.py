@@ -34,23 +34,45 @@ def swap_recipe(plan: Plan, row: Backbone, old: dict) -> None:
         row: of the new backbone.
         old: config of the backbone before.
     """
-    cfg, key = plan.cfg, 'optim_wrapper.optimizer'
-    optimizer = get(cfg._cfg_dict, ('optim_wrapper', 'optimizer'))
-    classifier = cfg.get('default_scope') == 'mmpretrain'
+    cfg, optimizer = plan.cfg, get(plan.cfg._cfg_dict, ('optim_wrapper', 'optimizer'))
     recipe = find_recipe(row.family, get(cfg._cfg_dict, ('train_cfg', 'max_epochs')))
-    if optimizer is None:
-        plan.keep(key, 'the config trains with no optimizer, so there is no recipe to change')
+    reason = _why_nothing_changes(plan, row, recipe, optimizer, old)
+    if reason:
+        plan.keep('optim_wrapper.optimizer', reason)
         return
-    if recipe is None:
-        whose = 'the backbone before, so another config of this model suits better' if _is_own_recipe(
-            plan, old) and optimizer.type == 'AdamW' else 'the config'
-        plan.keep(key, f'stays {optimizer.type}, as {row.family} has no recipe of its own; it is that of {whose}')
-        return
-    if optimizer.type == 'AdamW' and not _is_own_recipe(plan, old):
-        plan.keep(key, f'stays as it is: {plan.model.type} itself trains with AdamW, and its rates are for its heads')
-        return
+    classifier = cfg.get('default_scope') == 'mmpretrain'
     recipe = CLASSIFIERS if classifier else recipe
-    batch = get(cfg._cfg_dict, ('auto_scale_lr', 'base_batch_size')) or recipe.batch
+    rate = _set_optimizer(plan, recipe, classifier)
+    _set_parameter_options(plan, row, recipe, classifier)
+    drop = None if classifier else _variant(row, recipe.drop_path_rate)
+    if drop is not None:
+        path = ('model_args', 'drop_path_rate') if 'model_name' in row.config else ('drop_path_rate', )
+        plan.set_model(('backbone', *path), drop, f'as in {recipe.source}')
+    _set_schedule(plan, recipe, rate / optimizer.lr if optimizer.get('lr') else None, classifier)
+    if recipe.pretrained and not classifier:
+        plan.set(('pretrained_backbone', ),
+                 dict(recipe.pretrained),
+                 'two images a GPU are too few for batch statistics; only where --backbone-weights gives weights',
+                 replace=True)
+
+
+def _why_nothing_changes(plan: Plan, row: Backbone, recipe: Optional[Recipe], optimizer: Optional[dict],
+                         old: dict) -> Optional[str]:
+    """Why a config keeps its optimizer; None where it takes the recipe's."""
+    if optimizer is None:
+        return 'the config trains with no optimizer, so there is no recipe to change'
+    is_own = optimizer.type == 'AdamW' and _is_own_recipe(plan, old)
+    if recipe is None:
+        origin = 'the backbone before, so another config of this model suits better' if is_own else 'the config'
+        return f'stays {optimizer.type}, as {row.family} has no recipe of its own; it is that of {origin}'
+    if optimizer.type == 'AdamW' and not is_own:
+        return f'stays as it is: {plan.model.type} itself trains with AdamW, and its rates are for its heads'
+    return None
+
+
+def _set_optimizer(plan: Plan, recipe: Recipe, classifier: bool) -> float:
+    """Set AdamW with the recipe's learning rate for the config's batch, and return this rate."""
+    batch = get(plan.cfg._cfg_dict, ('auto_scale_lr', 'base_batch_size')) or recipe.batch
     rate = recipe.two_stage_lr if recipe.two_stage_lr and plan.model.get('roi_head') else recipe.lr
     said = f'as in {recipe.source}; {rate:g} for batch {recipe.batch}'
     if batch != recipe.batch:
@@ -61,24 +83,26 @@ def swap_recipe(plan: Plan, row: Backbone, old: dict) -> None:
              dict(type='AdamW', lr=float(f'{rate:.6g}'), weight_decay=recipe.weight_decay),
              said,
              replace=True)
-    _set_parameter_options(plan, row, recipe, classifier)
-    drop = None if classifier else _variant(row, recipe.drop_path_rate)
-    if drop is not None:
-        path = ('model_args', 'drop_path_rate') if 'model_name' in row.config else ('drop_path_rate', )
-        plan.set_model(('backbone', *path), drop, f'as in {recipe.source}')
-    schedule = cfg.get('param_scheduler')
+    return rate
+
+
+def _set_schedule(plan: Plan, recipe: Recipe, share: Optional[float], classifier: bool) -> None:
+    """Let what depends on the learning rate follow it, and lengthen the warm-up of detectors.
+
+    Args:
+        plan: of the swap.
+        recipe: of the new backbone.
+        share: the new learning rate in terms of the old one; None where that is not known.
+        classifier: whether the config is one of a classifier.
+    """
+    schedule = plan.cfg.get('param_scheduler')
     for index, step in enumerate(schedule if isinstance(schedule, (list, tuple)) else ()):
-        if step.get('eta_min') and optimizer.get('lr'):
-            plan.set(('param_scheduler', index, 'eta_min'), float(f'{step.eta_min * rate / optimizer.lr:.6g}'),
+        if step.get('eta_min') and share:
+            plan.set(('param_scheduler', index, 'eta_min'), float(f'{step.eta_min * share:.6g}'),
                      'the same share of the learning rate as before')
         if not classifier and step.get('type') == 'LinearLR' and not step.get('by_epoch', True) \
                 and step.get('end', 0) < recipe.warmup:
             plan.set(('param_scheduler', index, 'end'), recipe.warmup, f'a longer warm-up, as in {recipe.source}')
-    if recipe.pretrained and not classifier:
-        plan.set(('pretrained_backbone', ),
-                 dict(recipe.pretrained),
-                 'two images a GPU are too few for batch statistics; only where --backbone-weights gives weights',
-                 replace=True)
 
 
 def _set_parameter_options(plan: Plan, row: Backbone, recipe: Recipe, classifier: bool) -> None:

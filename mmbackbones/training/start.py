@@ -192,7 +192,7 @@ def check_resumable(checkpoint: Mapping, path: str) -> None:
             f'an earlier checkpoint, or start from its weights: --cfg-options load_from={path}')
 
 
-def load_whole(cfg: Config, source: str, **options) -> None:
+def load_whole(cfg: Config, source: str, **options: Any) -> None:
     """Let the runner load the weights of the whole model, strictly.
 
     Args:

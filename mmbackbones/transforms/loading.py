@@ -1,6 +1,6 @@
 """Image loading that notices broken files."""
 import logging
-from typing import Optional
+from typing import Any, Optional
 
 import mmengine.fileio as fileio
 import numpy as np
@@ -32,7 +32,7 @@ class LoadImageFromFile(_LoadImageFromFile):
         BadImageError: with ``on_error='error'``; it names the file.
     """
 
-    def __init__(self, *args, on_error: str = 'error', **kwargs) -> None:
+    def __init__(self, *args: Any, on_error: str = 'error', **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if on_error not in ('error', 'skip', 'blank'):
             raise ValueError(f"on_error is {on_error!r}, expected 'error', 'skip' or 'blank'")

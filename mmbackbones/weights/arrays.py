@@ -1,7 +1,7 @@
 """Tensors and arrays from bytes of a file: the type by its name from a fixed list, every size checked against the bytes
 that there are before torch or numpy hears of it."""
 import math
-from typing import Any, Callable, Dict, Optional, Union
+from typing import Any, BinaryIO, Callable, Dict, Optional, Union
 
 import numpy as np
 import torch
@@ -76,7 +76,7 @@ def _check_bools(flat: Tensor) -> None:
         raise DamagedError('a boolean in it is neither true nor false')
 
 
-def read_bytes(file, size: int, budget: Budget) -> Tensor:
+def read_bytes(file: BinaryIO, size: int, budget: Budget) -> Tensor:
     """The next bytes of a file as a tensor.
 
     Raises:

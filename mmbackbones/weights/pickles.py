@@ -11,7 +11,7 @@ Different from Python's own unpickler, restricted or not:
 import pickle
 import struct
 from collections import Counter, OrderedDict
-from typing import Any, BinaryIO, Callable, Collection, Dict, List, Mapping, Optional
+from typing import Any, BinaryIO, Callable, Collection, Dict, List, Mapping, Optional, Union
 
 __all__ = ['Budget', 'DamagedError', 'Inert', 'Name', 'PickleReader', 'RefusedError', 'Unbuilt', 'printable']
 
@@ -109,7 +109,7 @@ class _Holding:
     """What is known of a container."""
     __slots__ = ('container', 'depth', 'values', 'closed', 'inert')
 
-    def __init__(self, container):
+    def __init__(self, container: Any) -> None:
         self.container = container  # kept: another object must not get its id
         self.depth, self.values = 1, 1
         self.closed = False  # part of another
@@ -202,7 +202,7 @@ class PickleReader:
         except UnicodeDecodeError:
             raise DamagedError('a text in it is not UTF-8') from None
 
-    def old_text(self, form: str):
+    def old_text(self, form: str) -> Union[str, bytes]:
         """A string of Python 2: text, or bytes where it is none."""
         data = self.take(self.number(form))
         try:
@@ -254,7 +254,7 @@ class PickleReader:
         if self.work > MAX_VALUES:
             raise DamagedError(f'it stands for more than {MAX_VALUES} values')
 
-    def hold(self, container, values: Collection[Any]):
+    def hold(self, container: Any, values: Collection[Any]) -> Any:
         """Make values part of a container that has them already or is about to get them. Returns the container."""
         self.spend(len(values))
         mine = self.holdings.get(id(container))
@@ -283,12 +283,12 @@ class PickleReader:
             raise DamagedError(f'it stands for more than {MAX_VALUES} values')
         return container
 
-    def new(self, container):
+    def new(self, container: Any) -> Any:
         """A container that was filled already, known from now on."""
         values = [*container, *container.values()] if isinstance(container, dict) else container
         return self.hold(container, values)
 
-    def key(self, value) -> Any:
+    def key(self, value: Any) -> Any:
         """A key of a dict or an element of a set, if it may be one."""
         parts = value if type(value) is tuple else (value, )
         for part in parts:
