@@ -29,7 +29,7 @@ REGISTRIES = [
 MACHINE = (MemoryError, torch.OutOfMemoryError, UserError)
 LONGEST = 300  # characters of what a library says
 # what to do about a type that is not known and like no other
-UNKNOWN = '; look at its spelling, and at what custom_imports loads'
+UNKNOWN = 'look at its spelling, and at what custom_imports loads'
 MACHINE_NUMBERS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.EPIPE, errno.EIO)
 
 
@@ -66,7 +66,7 @@ def unknown_types(tree: Any, scope: str) -> List[Tuple[Tuple, str]]:
         if isinstance(name, str) and not any(
                 find_type(registry, name, node.get('_scope_', scope)) for registry in REGISTRIES):
             known = [each for registry in REGISTRIES for each in names_of(registry, scope)]
-            said.append((path, f"type='{name}' is not known{did_you_mean(name, known) or UNKNOWN}"))
+            said.append((path, f"type='{name}' is not known{did_you_mean(name, known, otherwise=UNKNOWN)}"))
     return said
 
 

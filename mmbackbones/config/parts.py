@@ -256,7 +256,7 @@ def _look_at(part: Part, scope: str) -> Optional[Problem]:
         return Problem((part.key, ), ' has no type')
     target = find_type(part.registry, kind, scope)
     if target is None:
-        hint = did_you_mean(kind, names_of(part.registry, scope)) or UNKNOWN
+        hint = did_you_mean(kind, names_of(part.registry, scope), otherwise=UNKNOWN)
         return Problem((part.key, ), f': type={kind!r} is not known{hint}')
     return _annotation_problem(part, target) or _argument_problem(part, target)
 
@@ -282,7 +282,7 @@ def _argument_problem(part: Part, target: Callable) -> Optional[Problem]:
     given = {key for key in part.node if key not in ('type', '_scope_')}
     for name in sorted(given - known - set(part.given)):
         known_here = sorted(known - set(part.given) - {'self'})
-        hint = did_you_mean(name, known_here) or f'; it has {listed(known_here) or "none"}'
+        hint = did_you_mean(name, known_here, otherwise=f'it has {listed(known_here) or "none"}')
         return Problem((part.key, ), f' ({kind}) has no argument {name!r}{hint}')
     lacking = sorted(needed - given - set(part.given))
     return Problem((part.key, ), f' ({kind}) needs {listed(lacking)}') if lacking else None

@@ -6,7 +6,7 @@ counts what the reader drops, takes the id 0 for 'unmatched', and compares with 
 import json
 import math
 import os
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set
 
 import numpy as np
 
@@ -117,6 +117,13 @@ class CocoFile:
         if not self.images:
             raise InputError(f'{self.path} lists no images.')
         wrong = Tally()
+        self._check_ids(wrong)
+        self._check_categories(wrong)
+        self._check_images(wrong)
+        self._check_annotations(wrong)
+        self._refuse(wrong)
+
+    def _check_ids(self, wrong: Tally) -> None:
         for part, entries in (('images', self.images), ('categories', self.categories)):
             seen = set()
             for index, entry in enumerate(entries):
@@ -129,6 +136,8 @@ class CocoFile:
                     seen.add(number)
             if len({type(number) for number in seen}) > 1:
                 wrong.add(f'ids of {part} that are integers among texts', count=sum(type(x) is int for x in seen))
+
+    def _check_categories(self, wrong: Tally) -> None:
         names = set()
         for index, entry in enumerate(self.categories):
             if not isinstance(entry['name'], str):
@@ -137,6 +146,8 @@ class CocoFile:
                 wrong.add('categories whose name another has', f'categories[{index}].name={entry["name"]!r:.40}')
             else:
                 names.add(entry['name'])
+
+    def _check_images(self, wrong: Tally) -> None:
         for index, entry in enumerate(self.images):
             if not isinstance(entry['file_name'], str) or not entry['file_name'].strip():
                 wrong.add('images whose file_name is no text', f'images[{index}].file_name={entry["file_name"]!r:.40}')
@@ -144,6 +155,8 @@ class CocoFile:
                 if type(entry[side]) is not int or not 0 < entry[side] < 2**31:
                     wrong.add(f'images whose {side} is no positive integer',
                               f'images[{index}].{side}={entry[side]!r:.40}')
+
+    def _check_annotations(self, wrong: Tally) -> None:
         for index, entry in enumerate(self.annotations):
             box = entry['bbox']
             if type(box) is not list or len(box) != 4 or not all(map(_is_number, box)):
@@ -157,7 +170,6 @@ class CocoFile:
                 wrong.add('annotations whose iscrowd is not 0 or 1', f'annotations[{index}].iscrowd={crowd!r:.40}')
             if area is not None and not (_is_number(area) and math.isfinite(area)):
                 wrong.add('annotations whose area is no finite number', f'annotations[{index}].area={area!r:.40}')
-        self._refuse(wrong)
 
     @property
     def category_names(self) -> List[str]:
@@ -233,6 +245,34 @@ def shown(names: Sequence[str], most: int = 10) -> str:
     return some_of(names, most, lambda name: repr(str(name)))
 
 
+class _Objects(NamedTuple):
+    """The annotations of a file as arrays of shape (N, ).
+
+    Attributes:
+        image: index of the image; -1 where there is no such image.
+        label: index of the class; -1 for a category that is no class.
+        unknown: whether there is no such category.
+        boxes: of objects whose numbers are not finite, any.
+        finite: whether the numbers of the box are.
+        area: of the mask, or of the box where none is annotated.
+        crowd: whether it is a region of many objects.
+        ignored: whether it is marked so.
+    """
+    image: np.ndarray
+    label: np.ndarray
+    unknown: np.ndarray
+    boxes: Boxes
+    finite: np.ndarray
+    area: np.ndarray
+    crowd: np.ndarray
+    ignored: np.ndarray
+
+    @property
+    def usable(self) -> np.ndarray:
+        """Those of an image and a class, with a box: no others are read or compared with."""
+        return (self.image >= 0) & (self.label >= 0) & self.finite
+
+
 class _Judge:
     """Judges one use of a file: all that needs several annotations at once, as arrays over the annotations."""
 
@@ -279,71 +319,85 @@ class _Judge:
             getattr(self.findings, tally).add(kind, count=count - len(names))
             getattr(self.findings, tally).add_all(kind, names)
 
-    def _count(self) -> None:
-        file, use, findings = self.file, self.use, self.findings
-        self.image_of: Dict[Any, int] = {entry['id']: index for index, entry in enumerate(file.images)}
+    def _objects(self) -> _Objects:
+        file, use = self.file, self.use
         label_of = {
             entry['id']: use.classes.index(entry['name'])
             for entry in file.categories if entry['name'] in use.classes
         }
         known = {entry['id'] for entry in file.categories}
-        number = len(file.annotations)
         image = np.array([self.image_of.get(entry['image_id'], -1) for entry in file.annotations], int)
-        label = np.array([label_of.get(entry['category_id'], -1) for entry in file.annotations], int)
-        unknown = np.array([entry['category_id'] not in known for entry in file.annotations], bool)
-        values = np.array([entry['bbox'] for entry in file.annotations], float).reshape(number, 4)
+        values = np.array([entry['bbox'] for entry in file.annotations], float).reshape(len(file.annotations), 4)
         sizes = np.array([(entry['width'], entry['height']) for entry in file.images], float)[image]
         finite = np.isfinite(values).all(1)
-        values = np.where(finite[:, None], values, 1)
-        boxes = Boxes(*values.T, *sizes.T)
-        area = np.array([
-            entry['area'] if entry.get('area') is not None else entry['bbox'][2] * entry['bbox'][3]
-            for entry in file.annotations
-        ], float)
-        crowd = np.array([bool(entry.get('iscrowd')) for entry in file.annotations], bool)
-        ignored = np.array([bool(entry.get('ignore', False)) for entry in file.annotations], bool)
-        # only these are read or compared with
-        mine = (image >= 0) & (label >= 0)
+        return _Objects(
+            image=image,
+            label=np.array([label_of.get(entry['category_id'], -1) for entry in file.annotations], int),
+            unknown=np.array([entry['category_id'] not in known for entry in file.annotations], bool),
+            boxes=Boxes(*np.where(finite[:, None], values, 1).T, *sizes.T),
+            finite=finite,
+            area=np.array([
+                entry['area'] if entry.get('area') is not None else entry['bbox'][2] * entry['bbox'][3]
+                for entry in file.annotations
+            ], float),
+            crowd=np.array([bool(entry.get('iscrowd')) for entry in file.annotations], bool),
+            ignored=np.array([bool(entry.get('ignore', False)) for entry in file.annotations], bool))
 
-        self._flag(~finite, 'boxes with NaN or infinite numbers', 'errors')
-        looks = Boxes(*(column[mine & finite] for column in boxes)).another_format()
+    def _count(self) -> None:
+        """Tally what is wrong with the objects and what is left out, and count what remains."""
+        findings = self.findings
+        self.image_of: Dict[Any, int] = {entry['id']: index for index, entry in enumerate(self.file.images)}
+        objects = self._objects()
+        self._flag(~objects.finite, 'boxes with NaN or infinite numbers', 'errors')
+        looks = Boxes(*(column[objects.usable] for column in objects.boxes)).another_format()
         if looks:
             findings.errors.say(looks)
-        kept = self._left_out(boxes, image, label, unknown, area, ignored, mine & finite)
-        if use.masks:
+        kept = self._left_out(objects)
+        if self.use.masks:
             kept &= ~self._check_masks(kept)
-        if (kept & crowd).any():
-            findings.left_out.add('crowd regions', count=int((kept & crowd).sum()))
-        kept &= ~crowd
-        edge = mine & finite & boxes.over_the_edge()
+        if (kept & objects.crowd).any():
+            findings.left_out.add('crowd regions', count=int((kept & objects.crowd).sum()))
+        kept &= ~objects.crowd
+        edge = objects.usable & objects.boxes.over_the_edge()
         cut = 'where detections end' if self.strict else 'cut off there'
         self._flag(edge, f'boxes that reach over the edge of their image, {cut}', 'warnings')
-        self._check_copies(mine & finite, image, label, boxes)
-        numbers = np.arange(len(file.images))
-        used = findings.count_images(
-            np.array([min(entry['width'], entry['height']) for entry in file.images]), np.isin(numbers, image[mine]),
-            np.isin(numbers, image[kept]), use.filter_empty, use.min_size)
-        kept &= used[image]
+        self._check_copies(objects)
+        kept &= self._used_images(objects, kept)[objects.image]
         findings.objects = int(kept.sum())
-        findings.classes = len(use.classes)
-        findings.used_classes = len(set(label[kept].tolist()))
+        self._count_classes(set(objects.label[kept].tolist()))
+
+    def _used_images(self, objects: _Objects, kept: np.ndarray) -> np.ndarray:
+        """Which images the reader takes, bool, one for each; they are counted."""
+        numbers = np.arange(len(self.file.images))
+        sides = np.array([min(entry['width'], entry['height']) for entry in self.file.images])
+        annotated = objects.image[(objects.image >= 0) & (objects.label >= 0)]
+        return self.findings.count_images(sides, np.isin(numbers, annotated), np.isin(numbers, objects.image[kept]),
+                                          self.use.filter_empty, self.use.min_size)
+
+    def _count_classes(self, found: Set[int]) -> None:
+        """Count the classes, and say which have no object, or that there is none at all.
+
+        Args:
+            found: labels of the objects that remain.
+        """
+        use, findings = self.use, self.findings
+        findings.classes, findings.used_classes = len(use.classes), len(found)
         if not findings.objects and not findings.errors:
             why = '; '.join(findings.left_out.lines()) or 'there are none'
             purpose = 'train on' if use.role == TRAIN else 'compare with'
-            findings.errors.say(f'nothing to {purpose}: no object is left of {number} annotations ({why})')
-        if use.role == TRAIN and findings.objects:
-            empty = [name for index, name in enumerate(use.classes) if index not in set(label[kept].tolist())]
-            if empty:
-                findings.warnings.say(f'{len(empty)} of {len(use.classes)} classes have no object: {shown(empty)}')
+            findings.errors.say(
+                f'nothing to {purpose}: no object is left of {len(self.file.annotations)} annotations ({why})')
+        empty = [name for index, name in enumerate(use.classes) if index not in found]
+        if use.role == TRAIN and findings.objects and empty:
+            findings.warnings.say(f'{len(empty)} of {len(use.classes)} classes have no object: {shown(empty)}')
 
-    def _left_out(self, boxes: Boxes, image: np.ndarray, label: np.ndarray, unknown: np.ndarray, area: np.ndarray,
-                  ignored: np.ndarray, mine: np.ndarray) -> np.ndarray:
+    def _left_out(self, objects: _Objects) -> np.ndarray:
         """Tally what the reader drops, each object under the first reason that holds.
 
         Returns:
             np.ndarray: bool, what it keeps.
         """
-        strict = self.strict
+        boxes, area, strict = objects.boxes, objects.area, self.strict
         left = np.ones(len(area), bool)
 
         def drop(chosen: np.ndarray, kind: str, tally: str = 'left_out') -> None:
@@ -351,10 +405,10 @@ class _Judge:
             left[chosen] = False
 
         fatal = 'errors' if strict else 'left_out'
-        drop(image < 0, 'objects of an image_id that no image has', fatal)
-        drop(unknown, 'objects of a category_id that no category has', fatal)
-        drop(label < 0, 'objects of other categories')
-        left &= mine  # the rest is an error of its own
+        drop(objects.image < 0, 'objects of an image_id that no image has', fatal)
+        drop(objects.unknown, 'objects of a category_id that no category has', fatal)
+        drop(objects.label < 0, 'objects of other categories')
+        left &= objects.usable  # the rest is an error of its own
         drop(boxes.empty, 'boxes whose width or height is zero or negative', fatal)
         drop(boxes.outside, 'boxes outside of their image', fatal)
         drop(area <= 0, 'objects whose area is zero or negative', fatal)
@@ -362,13 +416,13 @@ class _Judge:
             drop(area > MAX_AREA, 'objects whose area is beyond 10^10, which the evaluation ignores', 'errors')
             drop(boxes.normalised, 'boxes whose numbers are all between 0 and 1, as if normalised', 'errors')
             # the evaluation has no such mark: pycocotools overwrites it
-            self._flag(left & ignored, "objects marked 'ignore', which the evaluation counts", 'warnings')
+            self._flag(left & objects.ignored, "objects marked 'ignore', which the evaluation counts", 'warnings')
             self._flag(left & ((boxes.w < 1) | (boxes.h < 1)), 'boxes smaller than a pixel', 'warnings')
             share = area / (boxes.w * boxes.h).clip(1e-9)
             self._flag(left & ((share > 1.1) & (area > boxes.w * boxes.h + 2) | (share < 1e-3)),
                        'objects whose area does not fit their box, counted as small, medium or large by it', 'warnings')
         else:
-            drop(ignored, "objects marked 'ignore'")
+            drop(objects.ignored, "objects marked 'ignore'")
             drop((boxes.w < 1) | (boxes.h < 1), 'boxes smaller than a pixel')
         return left
 
@@ -395,8 +449,9 @@ class _Judge:
                 dropped[index] = True
         return dropped
 
-    def _check_copies(self, chosen: np.ndarray, image: np.ndarray, label: np.ndarray, boxes: Boxes) -> None:
-        rows = np.stack([image, label, boxes.x, boxes.y, boxes.w, boxes.h], 1)[chosen]
+    def _check_copies(self, objects: _Objects) -> None:
+        boxes = objects.boxes
+        rows = np.stack([objects.image, objects.label, boxes.x, boxes.y, boxes.w, boxes.h], 1)[objects.usable]
         copies = len(rows) - len(np.unique(rows, axis=0)) if len(rows) else 0
         if copies:
             self.findings.warnings.add('objects listed twice, with the same image, category and box', count=copies)

@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import InputError
 from .boxes import Boxes
 from .coco import INPUT, TRAIN, shown
-from .findings import Findings
+from .findings import Findings, Tally
 from .images import check_regular
 from .pictures import Picture
 
@@ -94,6 +94,55 @@ def _read(path: str, number: str) -> _Image:
     return _Image(number, found, objects)
 
 
+class _Objects(NamedTuple):
+    """The objects of some classes as arrays of shape (N, ).
+
+    Attributes:
+        boxes: of an image without a size the edge is infinitely far.
+        label: index of the class.
+        difficult: whether it is marked so.
+        image: index of the image.
+        places: names of the files, for messages.
+    """
+    boxes: Boxes
+    label: np.ndarray
+    difficult: np.ndarray
+    image: np.ndarray
+    places: List[str]
+
+    def flag(self, chosen: np.ndarray, kind: str, tally: Tally) -> None:
+        """Add some of them to a tally."""
+        for index in np.flatnonzero(chosen):
+            tally.add(kind, self.places[index])
+
+
+def _judge_boxes(objects: _Objects, findings: Findings) -> None:
+    """Tally boxes that are wrong, or that the reader changes."""
+    boxes = objects.boxes
+    looks = boxes.another_format()
+    if looks:
+        findings.errors.say(looks.replace('[x, y, width, height]', '[xmin, ymin, xmax, ymax]'))
+    objects.flag((boxes.w < 0) | (boxes.h < 0), 'boxes whose xmax is below xmin, or ymax below ymin', findings.errors)
+    objects.flag(boxes.outside & ~boxes.empty, 'boxes outside of their image', findings.errors)
+    objects.flag((boxes.w == 0) | (boxes.h == 0),
+                 'boxes of zero width or height, which MMDetection takes as they are (FilterAnnotations in the '
+                 'pipeline leaves them out of training)', findings.warnings)
+    objects.flag(boxes.over_the_edge(), 'boxes that reach over the edge of their image, cut off there',
+                 findings.warnings)
+
+
+def _left_out(objects: _Objects, use: VocUse, findings: Findings) -> np.ndarray:
+    """Tally the objects of the classes that the reader drops; returns which it keeps, bool, (N, )."""
+    boxes, difficult = objects.boxes, objects.difficult
+    if difficult.any():
+        findings.left_out.add("objects marked 'difficult'", count=int(difficult.sum()))
+    small = np.zeros(len(difficult), bool)
+    if use.min_box is not None:
+        small = ~difficult & ((boxes.w < use.min_box) | (boxes.h < use.min_box))
+        objects.flag(small, f'boxes smaller than {use.min_box} pixels (filter_cfg)', findings.left_out)
+    return ~difficult & ~small
+
+
 class VocSet:
     """The files of a data set.
 
@@ -150,57 +199,44 @@ class VocSet:
         if use.role == INPUT:
             findings.images = len(self.images)
             return findings
+        objects = self._objects(use.classes)
+        _judge_boxes(objects, findings)
         names = collections.Counter(name for image in self.images for name, _, _ in image.objects)
-        rows, places = [], []
-        for index, image in enumerate(self.images):
-            for name, (xmin, ymin, xmax, ymax), difficult in image.objects:
-                if name in use.classes:
-                    rows.append([
-                        xmin, ymin, xmax - xmin, ymax - ymin, *(image.size or (np.inf, np.inf)),
-                        use.classes.index(name), difficult, index
-                    ])
-                    places.append(f'{image.number}.xml')
-        columns = np.array(rows, float).reshape(len(rows), 9).T
-        boxes, label, difficult = Boxes(*columns[:6]), columns[6].astype(int), columns[7].astype(bool)
-        owner = columns[8].astype(int)
-
-        def flag(chosen: np.ndarray, kind: str, tally: str) -> None:
-            for index in np.flatnonzero(chosen):
-                getattr(findings, tally).add(kind, places[index])
-
-        looks = boxes.another_format()
-        if looks:
-            findings.errors.say(looks.replace('[x, y, width, height]', '[xmin, ymin, xmax, ymax]'))
-        flag((boxes.w < 0) | (boxes.h < 0), 'boxes whose xmax is below xmin, or ymax below ymin', 'errors')
-        flag(boxes.outside & ~boxes.empty, 'boxes outside of their image', 'errors')
-        flag(((boxes.w == 0) | (boxes.h == 0)),
-             'boxes of zero width or height, which MMDetection takes as they are (FilterAnnotations in the pipeline '
-             'leaves them out of training)', 'warnings')
-        flag(boxes.over_the_edge(), 'boxes that reach over the edge of their image, cut off there', 'warnings')
         for name, count in names.items():
             if name not in use.classes:
                 findings.left_out.add(f'objects named {name!r}, which is no class', count=count)
-        if difficult.any():
-            findings.left_out.add("objects marked 'difficult'", count=int(difficult.sum()))
-        small = np.zeros(len(rows), bool)
-        if use.min_box is not None:
-            small = ~difficult & ((boxes.w < use.min_box) | (boxes.h < use.min_box))
-            flag(small, f'boxes smaller than {use.min_box} pixels (filter_cfg)', 'left_out')
-        kept = ~difficult & ~small
-        numbers = np.arange(len(self.images))
-        used = findings.count_images(
-            np.array([min(image.size) if image.size else np.inf for image in self.images]), np.isin(numbers, owner),
-            np.isin(numbers, owner[kept]), use.filter_empty, use.min_size)
-        kept &= used[owner]
+        kept = _left_out(objects, use, findings)
+        kept &= self._used_images(objects, kept, use, findings)[objects.image]
         double = len(self.numbers) - len(set(self.numbers))
         if double:
             findings.warnings.add('images listed twice, which count twice', count=double)
-        findings.objects, findings.classes = int(kept.sum()), len(use.classes)
-        found = set(label[kept].tolist())
-        findings.used_classes = len(found)
+        found = set(objects.label[kept].tolist())
+        findings.objects, findings.classes, findings.used_classes = int(kept.sum()), len(use.classes), len(found)
         self._judge_classes(use, findings, [name for index, name in enumerate(use.classes) if index not in found],
                             names)
         return findings
+
+    def _objects(self, classes: Sequence[str]) -> _Objects:
+        """The objects of these classes."""
+        rows, places = [], []
+        for index, image in enumerate(self.images):
+            for name, (xmin, ymin, xmax, ymax), difficult in image.objects:
+                if name in classes:
+                    rows.append([
+                        xmin, ymin, xmax - xmin, ymax - ymin, *(image.size or (np.inf, np.inf)),
+                        classes.index(name), difficult, index
+                    ])
+                    places.append(f'{image.number}.xml')
+        columns = np.array(rows, float).reshape(len(rows), 9).T
+        return _Objects(
+            Boxes(*columns[:6]), columns[6].astype(int), columns[7].astype(bool), columns[8].astype(int), places)
+
+    def _used_images(self, objects: _Objects, kept: np.ndarray, use: VocUse, findings: Findings) -> np.ndarray:
+        """Which images the reader takes, bool, one for each; they are counted."""
+        numbers = np.arange(len(self.images))
+        sides = np.array([min(image.size) if image.size else np.inf for image in self.images])
+        return findings.count_images(sides, np.isin(numbers, objects.image), np.isin(numbers, objects.image[kept]),
+                                     use.filter_empty, use.min_size)
 
     def _judge_classes(self, use: VocUse, findings: Findings, absent: List[str], names: collections.Counter) -> None:
         there = ', '.join(f'{name!r} ({count})' for name, count in names.most_common(10)) or 'none'

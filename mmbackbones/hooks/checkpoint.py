@@ -146,6 +146,8 @@ class CheckpointHook(_CheckpointHook):
                     f'{runner.epoch + 1}, iteration {runner.iter + 1}{last}. Lower the learning rate, '
                     f'lengthen the warm-up, or clip gradients: optim_wrapper.clip_grad=dict(max_norm=1)')
 
+    # MMEngine removes the outdated checkpoint before it saves, and rewrites last_checkpoint in place, in this method
+    # alone; no public one lies between saving and removing.
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         self._check_finite(runner)
         self._gradients = _gather(pending_gradients(runner))

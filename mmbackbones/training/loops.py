@@ -19,6 +19,7 @@ class EpochBasedTrainLoop(_EpochBasedTrainLoop):
     """
     batch = 0
 
+    # the parent's goes over all batches, with no way to leave out some
     def run_epoch(self) -> None:
         """Iterate what is left of one epoch."""
         self.runner.call_hook('before_train_epoch')

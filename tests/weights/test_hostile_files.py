@@ -241,8 +241,8 @@ def test_one_reader_for_every_scheme_and_entrance(address, site):
      r'not in the cache .* \(File not found\)\. Download it .* put it at .*none\.pth, or give its path'),
     ('{site}/', 'names no file'),
     ('gopher://bad.pth', "no scheme 'gopher'"),
-    ('pavi://bad.pth', 'not to be had'),
-    ('http://127.0.0.1:1/x.pth', 'not to be had'),
+    ('pavi://bad.pth', 'cannot be fetched'),
+    ('http://127.0.0.1:1/x.pth', 'cannot be fetched'),
     (' ', 'is empty'),
 ])
 def test_an_address_that_leads_nowhere_gets_one_line(address, message, site):
