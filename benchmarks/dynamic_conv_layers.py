@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from mmbackbones.catalogue import find_backbone
 from mmbackbones.layers import Attentions, DynamicConv2d, dynamic_conv2d
 from mmbackbones.layers.dynamic_conv import cost as dynamic_cost
-from mmbackbones.layers.dynamic_conv.forms import Geometry
+from mmbackbones.layers.dynamic_conv.forms import Form, Geometry
 from mmbackbones.registry import MODELS
 
 # a form that takes this many times as long as the static convolution is timed once
@@ -81,7 +81,7 @@ def times_of_layer(layer, train, rounds):
 
     steps = {'static': lambda: run(lambda: F.conv2d(x, static, None, *geometry), x, static)}
     present = attentions.present
-    steps.update({form: form_step(form) for form in dynamic_cost.possible_forms(weight_shape, present, geometry)})
+    steps.update({form: form_step(form) for form in dynamic_cost.possible_forms(present, geometry)})
     timed(steps['static'])
     best = {name: timed(step) for name, step in steps.items()}
     for _ in range(rounds):
@@ -143,7 +143,7 @@ def main():
             totals['static'] += count * static
             totals['chosen'] += count * best[chosen]
             totals['best'] += count * min(best.values())
-            totals['grouped'] += count * best['grouped']
+            totals['grouped'] += count * best[Form('grouped')]
             (_, channels, height, width), (kernels, out_channels, _, *kernel_size), _, geometry = layer
             cells = '  '.join(f'{form}{"*" * (form == chosen)} {seconds / static:.2f}'
                               for form, seconds in best.items())

@@ -1,4 +1,5 @@
 """Primitives: used by two or more models, or a hot path of its own."""
+from ._eager_cpu import set_eager_cpu
 from .attention import multi_head_attention
 from .bottleneck import Bottleneck
 from .co_attention import co_attention, linear_memory_attention
@@ -18,5 +19,5 @@ __all__ = [
     'RelativeMapAttention', 'SpatialReductionAttention', 'WindowAttention', 'add_temperatures', 'co_attention',
     'convert_map_positions', 'drop_path_ramp', 'dynamic_conv2d', 'linear_memory_attention', 'multi_head_attention',
     'pad_to_multiples', 'padded_size', 'relative_position_bias', 'relative_position_index', 'resize_map_positions',
-    'resize_positions', 'static_conv', 'window_attention', 'window_mask'
+    'resize_positions', 'set_eager_cpu', 'static_conv', 'window_attention', 'window_mask'
 ]

@@ -31,7 +31,7 @@ def linear_memory_attention(q: Tensor, k: Tensor, v: Tensor, num_heads: int, dro
     """
     if not dropout_p or q.is_cuda:
         return multi_head_attention(q, k, v, num_heads, dropout_p=dropout_p)
-    rows = max(1, SCORES // (k.shape[0] * k.shape[1] * num_heads))
+    rows = max(1, SCORES // max(k.shape[:2].numel() * num_heads, 1))
     return torch.cat([
         checkpoint(multi_head_attention, part, k, v, num_heads, dropout_p=dropout_p, use_reentrant=False)
         for part in q.split(rows, 1)

@@ -105,22 +105,27 @@ class ConvMlp(Mlp):
         self.dwconv = nn.Conv2d(hidden_dims, hidden_dims, 3, 1, 1, groups=hidden_dims)
 
     def forward(self, x: Tensor) -> Tensor:
-        if works_in_pieces(x) and is_plain(self.fc1, self.dwconv, self.act, self.fc2):
+        if works_in_pieces(x) and self._is_plain():
             return self._in_pieces(x)
         hidden = self.relu(self.fc1(x)).permute(0, 3, 1, 2)  # (N, hidden, H, W)
         return self.fc2(self.act(self.dwconv(hidden).permute(0, 2, 3, 1)))
 
+    def _is_plain(self) -> bool:
+        conv = self.dwconv
+        return (is_plain(self.fc1, conv, self.act, self.fc2) and is_plain(self.relu, kinds=(nn.ReLU, nn.Identity))
+                and conv.groups == conv.in_channels == conv.out_channels and conv.padding_mode == 'zeros')
+
     def _in_pieces(self, x: Tensor) -> Tensor:
         """Some of the hidden channels at a time: neither convolution nor activation looks from one at another."""
-        rows = x.flatten(0, 2)
+        conv, rows = self.dwconv, x.flatten(0, 2)
         out = self.fc2.bias.repeat(len(rows), 1)
-        step = max(VALUES * torch.get_num_threads() // len(rows) // CHANNELS, 1) * CHANNELS
+        step = max(VALUES * torch.get_num_threads() // max(len(rows), 1) // CHANNELS, 1) * CHANNELS
         for start in range(0, len(self.fc1.weight), step):
             piece = slice(start, start + step)
             hidden = self.relu(torch.addmm(self.fc1.bias[piece], rows, self.fc1.weight[piece].t()))
             hidden = hidden.unflatten(0, x.shape[:3]).permute(0, 3, 1, 2)  # (N, piece, H, W)
-            hidden = F.conv2d(
-                hidden, self.dwconv.weight[piece], self.dwconv.bias[piece], padding=1, groups=hidden.shape[1])
+            hidden = F.conv2d(hidden, conv.weight[piece], conv.bias[piece], conv.stride, conv.padding, conv.dilation,
+                              hidden.shape[1])
             hidden = torch.ops.aten.gelu_(hidden).permute(0, 2, 3, 1)
-            out.addmm_(hidden.reshape(len(rows), -1), self.fc2.weight[:, piece].t())
+            out.addmm_(hidden.flatten(0, 2), self.fc2.weight[:, piece].t())
         return out.view(x.shape)

@@ -1,5 +1,6 @@
 """The contract of every backbone: stem, stages, a tuple of maps, freezing, strict weights."""
 import contextlib
+import itertools
 from abc import ABCMeta, abstractmethod
 from typing import Callable, Dict, Optional, Sequence, Tuple, Union
 
@@ -75,10 +76,12 @@ def _resolve_out_indices(owner: str, out_indices: Union[int, Sequence[int]], num
 @contextlib.contextmanager
 def _keep_batch_statistics(module: nn.Module):
     """Recomputing a block must not count its batch a second time in the running statistics."""
-    norms = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.training and m.track_running_stats]
+    # of any kind: MMCV's SyncBN is no _BatchNorm
+    norms = [m for m in module.modules() if m.training and getattr(m, 'track_running_stats', False)]
     kept = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
+    spare = torch.zeros((), dtype=torch.long)  # a SyncBN asks for something to count in
     for norm in norms:
-        norm.momentum, norm.num_batches_tracked = 0., None
+        norm.momentum, norm.num_batches_tracked = 0., spare
     try:
         yield
     finally:
@@ -120,6 +123,12 @@ class BaseBackbone(BaseModule, metaclass=ABCMeta):
     stem_names: Tuple[str, ...] = ()
     # maps foreign weights onto this class; a pure function beside the model
     convert_state_dict: Callable[[dict], dict]
+    _built_on_meta = False
+
+    def __new__(cls, *args, **kwargs):
+        backbone = super().__new__(cls)
+        vars(backbone)['_arguments'] = args, kwargs  # to be built again, see _draw_anew
+        return backbone
 
     def __init__(self,
                  num_stages: int,
@@ -154,6 +163,7 @@ class BaseBackbone(BaseModule, metaclass=ABCMeta):
         if len(self.stage_names) in self.out_indices:
             self.out_channels += (channels, )
             self.out_strides += (stride, )
+        self._built_on_meta |= any(parameter.is_meta for parameter in stage.parameters())
         name = f'layer{len(self.stage_names) + 1}'
         self.add_module(name, stage)
         self.stage_names += (name, )
@@ -202,11 +212,16 @@ class BaseBackbone(BaseModule, metaclass=ABCMeta):
     def init_weights(self) -> None:
         """Apply ``init_cfg``; without one the weights stay as the constructor drew them, as the paper says.
 
+        A backbone that was built on the meta device, where nothing is drawn, and got memory by ``to_empty`` is given
+        what the constructor draws.
+
         Raises:
             CheckpointError: the checkpoint cannot be read or does not fit.
         """
         if self.is_init:
             return
+        if self._built_on_meta and not any(parameter.is_meta for parameter in self.parameters()):
+            self._draw_anew()
         configs = self.init_cfg if isinstance(self.init_cfg, (list, tuple)) else [self.init_cfg]
         pretrained = [each for each in configs if isinstance(each, dict) and each.get('type') == 'Pretrained']
         others = [each for each in configs if each and each not in pretrained]
@@ -223,6 +238,18 @@ class BaseBackbone(BaseModule, metaclass=ABCMeta):
         for config in pretrained:
             self.load_pretrained(config['checkpoint'], config.get('prefix'), config.get('partial', False))
         self.is_init = True
+
+    @torch.no_grad()
+    def _draw_anew(self) -> None:
+        """Fill parameters and buffers, those outside the state dict too, from a second backbone of the same arguments.
+        """
+        args, kwargs = self._arguments
+        with torch.device('cpu'):
+            drawn = type(self)(*args, **kwargs)
+        own = dict(itertools.chain(self.named_parameters(), self.named_buffers()))
+        for name, values in itertools.chain(drawn.named_parameters(), drawn.named_buffers()):
+            own[name].copy_(values)
+        self._built_on_meta = False
 
     def load_pretrained(self, source: str, prefix: Optional[str] = None, partial: bool = False) -> None:
         """Load a checkpoint of this project, of MMDetection/MMPretrain training, or of the authors, strictly.

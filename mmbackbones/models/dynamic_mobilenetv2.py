@@ -28,7 +28,14 @@ def make_divisible(channels: float, divisor: int = 8) -> int:
 class ConvBNReLU6(nn.Module):
     """Convolution, norm, ReLU6. ``(N, C_in, H, W)`` -> ``(N, C, ceil(H / stride), ceil(W / stride))``."""
 
-    def __init__(self, conv, in_channels, channels, kernel_size, stride, norm_cfg, groups=1):
+    def __init__(self,
+                 conv: Callable,
+                 in_channels: int,
+                 channels: int,
+                 kernel_size: int,
+                 stride: int,
+                 norm_cfg: dict,
+                 groups: int = 1):
         super().__init__()
         self.conv = conv(in_channels, channels, kernel_size, stride, kernel_size // 2, groups=groups)
         self.bn = build_norm_layer(norm_cfg, channels)[1]
@@ -44,7 +51,7 @@ class InvertedResidual(nn.Module):
     ``(N, C_in, H, W)`` -> ``(N, C, ceil(H / stride), ceil(W / stride))``.
     """
 
-    def __init__(self, conv, in_channels, channels, stride, expand_ratio, norm_cfg):
+    def __init__(self, conv: Callable, in_channels: int, channels: int, stride: int, expand_ratio: int, norm_cfg: dict):
         super().__init__()
         hidden = in_channels * expand_ratio
         self.expand = nn.Identity() if expand_ratio == 1 else ConvBNReLU6(conv, in_channels, hidden, 1, 1, norm_cfg)
@@ -177,11 +184,18 @@ class ODConvMobileNetV2(DynamicMobileNetV2):
         widen_factor: 1.0, 0.75 and 0.5 are published. Defaults to 1.0.
         kernel_num: kernels of each convolution. Defaults to 1.
         reduction: of the attentions. Defaults to 1/16.
+        norm_cfg: of the norms after the convolutions and in the attentions.
         **kwargs: the common tail of arguments, see :class:`DynamicMobileNetV2`.
     """
 
-    def __init__(self, widen_factor: float = 1.0, kernel_num: int = 1, reduction: float = 1 / 16, **kwargs):
-        super().__init__(widen_factor, conv=partial(ODConv2d, kernel_num=kernel_num, reduction=reduction), **kwargs)
+    def __init__(self,
+                 widen_factor: float = 1.0,
+                 kernel_num: int = 1,
+                 reduction: float = 1 / 16,
+                 norm_cfg: dict = dict(type='BN'),
+                 **kwargs):
+        conv = partial(ODConv2d, kernel_num=kernel_num, reduction=reduction, norm_cfg=norm_cfg)
+        super().__init__(widen_factor, conv=conv, norm_cfg=norm_cfg, **kwargs)
 
 
 @MODELS.register_module()

@@ -26,7 +26,8 @@ class BasicBlock(nn.Module):
     # style -> which convolution has the stride
     strided = {'pytorch': 0, 'caffe': 0}
 
-    def __init__(self, conv, in_channels, channels, stride, style, downsample, norm_cfg):
+    def __init__(self, conv: Callable, in_channels: int, channels: int, stride: int, style: str,
+                 downsample: Optional[nn.Module], norm_cfg: dict):
         super().__init__()
         strides = [stride if index == self.strided[style] else 1 for index in range(2)]
         self.conv1 = conv(in_channels, channels, 3, strides[0], 1)
@@ -47,7 +48,8 @@ class Bottleneck(nn.Module):
     expansion = 4
     strided = {'pytorch': 1, 'caffe': 0}
 
-    def __init__(self, conv, in_channels, channels, stride, style, downsample, norm_cfg):
+    def __init__(self, conv: Callable, in_channels: int, channels: int, stride: int, style: str,
+                 downsample: Optional[nn.Module], norm_cfg: dict):
         super().__init__()
         strides = [stride if index == self.strided[style] else 1 for index in range(3)]
         self.conv1 = conv(in_channels, channels, 1, strides[0])
@@ -152,11 +154,18 @@ class ODConvResNet(DynamicResNet):
         depth: 18, 34, 50, 101 or 152.
         kernel_num: kernels of each convolution. Defaults to 1.
         reduction: of the attentions. Defaults to 1/16.
+        norm_cfg: of the norms after the convolutions and in the attentions.
         **kwargs: ``style`` and the common tail of arguments, see :class:`DynamicResNet`.
     """
 
-    def __init__(self, depth: int, kernel_num: int = 1, reduction: float = 1 / 16, **kwargs):
-        super().__init__(depth, conv=partial(ODConv2d, kernel_num=kernel_num, reduction=reduction), **kwargs)
+    def __init__(self,
+                 depth: int,
+                 kernel_num: int = 1,
+                 reduction: float = 1 / 16,
+                 norm_cfg: dict = dict(type='BN'),
+                 **kwargs):
+        conv = partial(ODConv2d, kernel_num=kernel_num, reduction=reduction, norm_cfg=norm_cfg)
+        super().__init__(depth, conv=conv, norm_cfg=norm_cfg, **kwargs)
 
 
 @MODELS.register_module()

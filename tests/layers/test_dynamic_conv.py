@@ -11,7 +11,7 @@ from reference.dynamic_conv import dynamic_conv2d as reference
 from mmbackbones.layers import Attentions, CondConv2d, DyConv2d, ODConv2d, dynamic_conv2d
 from mmbackbones.layers.dynamic_conv import cost as dynamic_cost
 from mmbackbones.layers.dynamic_conv import forms as dynamic_forms
-from mmbackbones.layers.dynamic_conv.forms import Geometry
+from mmbackbones.layers.dynamic_conv.forms import FORMS, Form, Geometry
 
 # in, out, kernel, stride, padding, dilation, groups, kernel_num
 SHAPES = {
@@ -57,9 +57,9 @@ def draw_arguments(case, present, batch=3):
 
 
 def forms_of(arguments):
-    _, weight, attentions, _, stride, padding, dilation, groups = arguments
+    _, _, attentions, _, stride, padding, dilation, groups = arguments
     geometry = Geometry(to_2tuple(stride), to_2tuple(padding), to_2tuple(dilation), groups)
-    return dynamic_cost.possible_forms(weight.shape, attentions.present, geometry)
+    return dynamic_cost.possible_forms(attentions.present, geometry)
 
 
 @pytest.mark.parametrize('case', SHAPES)
@@ -94,10 +94,10 @@ def test_inference_has_the_same_values_and_overwrites_no_argument(case, batch):
         assert all(map(torch.equal, leaves, before)), present
 
 
-@pytest.mark.parametrize('form', [name for name in dynamic_cost.NAMES if name != 'shared'])
+@pytest.mark.parametrize('form', [form for form in FORMS if form.name != 'shared'], ids=str)
 def test_gradients_of_single_arguments(form):
     """As a frozen layer or an attention without gradient asks for them."""
-    case = '3x3, strided, 2 kernels' if form.startswith('product') else 'grouped'
+    case = '3x3, strided, 2 kernels' if form.name == 'product' else 'grouped'
     arguments, leaves = draw_arguments(case, ('channel', 'filter', 'spatial', 'kernel'))
     expected = torch.autograd.grad(reference(*arguments).square().sum(), leaves)
     for leaf, gradient in zip(leaves, expected):
@@ -107,7 +107,7 @@ def test_gradients_of_single_arguments(form):
         torch.testing.assert_close(*torch.autograd.grad(y.square().sum(), leaf), gradient, rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize('form', [name for name in dynamic_cost.NAMES if 'product' not in name and name != 'shared'])
+@pytest.mark.parametrize('form', [form for form in FORMS if form.name not in ('product', 'shared')], ids=str)
 def test_gradcheck(form):
     generator = torch.Generator().manual_seed(0)
     attentions = [draw(shape, generator) for shape in ((2, 4), (2, 2), (2, 3, 3), (2, 2))]
@@ -127,7 +127,7 @@ def test_nothing_but_the_arguments_is_saved_for_the_backward_pass(form):
     assert all(tensor.data_ptr() != y.data_ptr() for tensor in saved)
 
 
-@pytest.mark.parametrize('form', dynamic_cost.NAMES)
+@pytest.mark.parametrize('form', FORMS, ids=str)
 def test_autocast_reaches_every_form(form):
     arguments, leaves = draw_arguments('pointwise', ('channel', 'filter'))
     single = [tensor.detach().float().requires_grad_() for tensor in leaves]
@@ -146,7 +146,7 @@ def test_a_form_that_cannot_compute_a_convolution_is_named_with_those_that_can()
     with pytest.raises(ValueError, match="form='fastest' is unknown; choose from grouped, grouped-folded, product"):
         dynamic_conv2d(*arguments, form='fastest')
     with pytest.raises(ValueError, match="form='shared' cannot compute this convolution; choose from grouped"):
-        dynamic_conv2d(*arguments, form='shared')
+        dynamic_conv2d(*arguments, form=Form('shared'))
 
 
 @pytest.mark.parametrize('dtype, autocast, itemsize', [(torch.float32, False, 4), (torch.float64, False, 8),
@@ -168,8 +168,8 @@ def test_off_the_cpu_and_in_graphs_the_form_does_not_depend_on_sizes():
     for size in (1, 1000):
         x, weight = torch.empty(size, 64, 56, 56, device='meta'), torch.empty(4, 64, 64, 3, 3, device='meta')
         attentions = Attentions(kernel=torch.empty(size, 4, device='meta'))
-        assert dynamic_cost.choose_form(x, weight, attentions, geometry) == 'grouped'
-        assert dynamic_cost.choose_form(x, weight[:1], Attentions(), geometry) == 'shared'
+        assert dynamic_cost.choose_form(x, weight, attentions, geometry) == Form('grouped')
+        assert dynamic_cost.choose_form(x, weight[:1], Attentions(), geometry) == Form('shared')
 
 
 @pytest.mark.parametrize('case', SHAPES)
@@ -223,9 +223,10 @@ def test_bad_arguments_are_named(kind):
         LAYERS[kind](4, 6, 3, groups=3)
 
 
-def test_a_training_batch_of_one_image_uses_the_running_statistics_and_keeps_them():
+@pytest.mark.parametrize('kind', ['BN', 'SyncBN'])  # in one process a SyncBN sees no other values either
+def test_a_training_batch_of_one_image_uses_the_running_statistics_and_keeps_them(kind):
     torch.manual_seed(0)
-    layer = ODConv2d(4, 4, 3, padding=1)
+    layer = ODConv2d(4, 4, 3, padding=1, norm_cfg=dict(type=kind))
     layer(torch.rand(8, 4, 8, 8))
     x, before = torch.rand(1, 4, 8, 8), copy.deepcopy(layer.state_dict())
     y = layer(x)
@@ -233,3 +234,46 @@ def test_a_training_batch_of_one_image_uses_the_running_statistics_and_keeps_the
     assert all(parameter.grad is not None for parameter in layer.parameters())
     assert all(torch.equal(value, before[key]) for key, value in layer.state_dict().items())
     torch.testing.assert_close(y, layer.eval()(x))
+
+
+@pytest.mark.parametrize('kind', LAYERS)
+def test_hooks_on_the_layers_of_an_attention_are_called_and_a_layer_in_their_place_counts(kind):
+    layer = LAYERS[kind](4, 6, 3, padding=1, kernel_num=2)
+    x = torch.rand(2, 4, 5, 5, requires_grad=True)
+    called = []
+    children = dict(layer.attention.named_children())
+    for name, child in children.items():
+        child.register_forward_hook(lambda *_, name=name: called.append(name))
+        child.register_full_backward_hook(lambda *_, name=name: called.append(name))
+    layer(x).sum().backward()
+    assert sorted(called) == sorted(2 * list(children))
+    for name, child in children.items():
+
+        class Twice(torch.nn.Module):
+            """As an adapter that does not know what kind of layer it wraps: it takes maps."""
+
+            def forward(self, x, child=child, name=name):
+                assert x.dim() == 2 if isinstance(child, torch.nn.Linear) else x.shape[2:] == (1, 1)
+                return 2 * child(x)
+
+        before = layer.eval()(x)
+        setattr(layer.attention, name, Twice())
+        assert not torch.allclose(layer(x), before)
+        setattr(layer.attention, name, child)
+
+
+@pytest.mark.parametrize('norm_cfg, kind', [(dict(type='BN', momentum=0.3), torch.nn.BatchNorm2d),
+                                            (dict(type='SyncBN', requires_grad=False), torch.nn.SyncBatchNorm),
+                                            (dict(type='GN', num_groups=8), torch.nn.GroupNorm)])
+@pytest.mark.parametrize('config', [dict(type='ODConvResNet', depth=18), dict(type='ODConvMobileNetV2')])
+def test_the_norm_of_the_attentions_is_the_one_that_a_network_is_given(config, norm_cfg, kind):
+    backbone = MODELS.build(dict(config, type=f'mmbackbones.{config["type"]}', norm_cfg=norm_cfg, out_indices=0))
+    norms = [module.attention.bn for module in backbone.modules() if isinstance(module, ODConv2d)]
+    assert norms
+    for norm in norms:
+        assert isinstance(norm, kind) and norm.weight.requires_grad == norm_cfg.get('requires_grad', True)
+        if kind is torch.nn.GroupNorm:
+            assert norm.num_groups == 1  # eight would leave two values of a mean to each
+        else:
+            assert norm.momentum == norm_cfg.get('momentum', 0.1)
+    sum(out.square().mean() for out in backbone(torch.rand(2, 3, 32, 32))).backward()

@@ -66,11 +66,13 @@ def test_what_is_frozen_gets_no_gradient_and_the_rest_gets_its_own(layer, frozen
         layer.zero_grad()
 
 
-@pytest.mark.parametrize('name', ['fc1', 'act', 'fc2'])
+@pytest.mark.parametrize('name', ['fc1', 'relu', 'dwconv', 'act', 'fc2'])
 def test_hooks_on_its_layers_are_called(layer, name, monkeypatch):
     monkeypatch.setattr(_eager_cpu, 'LARGE_BYTES', 0)
     called = []
-    module = getattr(layer, name)
+    module = getattr(layer, name, None)
+    if module is None:
+        return  # an Mlp has fewer
     module.register_forward_pre_hook(lambda *_: called.append('before'))
     module.register_forward_hook(lambda *_: called.append('forward'))
     with torch.no_grad():
@@ -93,6 +95,22 @@ def test_adapters_in_the_place_of_its_layers_are_seen(layer):
 
     layer.fc2.__class__ = Adapter
     torch.testing.assert_close(layer(x), before + 1)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('conv', [
+    nn.Conv2d(20, 20, 5, padding=2, groups=20),
+    nn.Conv2d(20, 20, 3, padding=2, dilation=2, groups=20),
+    nn.Conv2d(20, 20, 3, padding=1, groups=20, padding_mode='circular'),
+    nn.Conv2d(20, 20, 3, padding=1),
+], ids=str)  # yapf: disable
+def test_another_convolution_in_the_place_of_its_own_is_seen(conv, monkeypatch):
+    monkeypatch.setattr(mlp, 'CHANNELS', 7)
+    monkeypatch.setattr(mlp, 'VALUES', 1)
+    layer = ConvMlp(6, 20, relu=True)
+    layer.dwconv = conv
+    layer.double()
+    torch.testing.assert_close(layer(draw()), plain(layer, draw()))
 
 
 @torch.no_grad()

@@ -10,6 +10,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmbackbones.meta import on_meta
 
+SMALLEST_NATIVE = tuple(name for name in SMALLEST if ROWS[name].implementation == 'native')
+
 
 def scalar(maps):
     return sum(out.float().square().mean() for out in maps)
@@ -160,6 +162,55 @@ def test_checkpointing_changes_memory_and_nothing_else(name):
         for a, b in zip(ours, theirs):
             torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
     assert results[1][3] < results[0][3] / 2
+
+
+def test_checkpointing_counts_a_batch_once_in_a_sync_bn_too():
+    torch.manual_seed(0)
+    norm_cfg = dict(type='SyncBN', momentum=None)  # in one process it is a batch norm, with assertions of its own
+    plain, saving = (
+        build('odconv_mobilenetv2_050', norm_cfg=norm_cfg, with_cp=with_cp, out_indices=0) for with_cp in (False, True))
+    saving.load_state_dict(plain.state_dict())
+    x = torch.randn(2, 3, 64, 64)
+    for backbone in (plain, saving):
+        for _ in range(2):
+            scalar(backbone(x)).backward()
+    ours, theirs = saving.state_dict(), plain.state_dict()
+    assert {value.item() for key, value in ours.items() if key.endswith('num_batches_tracked')} == {2}
+    for key in theirs:
+        torch.testing.assert_close(ours[key], theirs[key])
+
+
+@pytest.mark.parametrize('name', SMALLEST_NATIVE)
+def test_memory_given_after_the_meta_device_is_filled_by_init_weights(name):
+    with torch.device('meta'):
+        late = build_small(name, out_indices=1)
+    late.to_empty(device='cpu')
+    for tensor in (*late.parameters(), *late.buffers()):
+        tensor.data.fill_(float('nan') if tensor.is_floating_point() else -7)
+    torch.manual_seed(0)
+    late.init_weights()
+    torch.manual_seed(0)
+    normal = build_small(name, out_indices=1)
+    normal.init_weights()
+    for kind in ('named_parameters', 'named_buffers'):
+        ours, theirs = (dict(getattr(backbone, kind)()) for backbone in (late, normal))
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(ours[key], theirs[key]) for key in ours), name
+
+
+@pytest.mark.parametrize('name', SMALLEST_NATIVE)
+def test_no_image_gives_maps_of_no_image(name):
+    backbone = build_small(name)
+    x = torch.randn(0, 3, 64, 64)
+    for mode in (False, True):
+        backbone.train(mode)
+        maps = backbone(x)
+        assert [out.shape for out in maps] == [(0, channels, 64 // stride, 64 // stride)
+                                               for channels, stride in zip(backbone.out_channels, backbone.out_strides)]
+        with torch.no_grad():
+            assert [out.shape for out in backbone(x)] == [out.shape for out in maps]
+        sum(out.sum() for out in maps).backward()
+        assert all(not parameter.grad.any() for parameter in backbone.parameters())
 
 
 @pytest.mark.parametrize('name', with_libraries(FAMILIES))

@@ -1,15 +1,14 @@
 """Which form of a dynamic convolution to take: an estimate from what it computes, moves and keeps."""
 import functools
-from typing import Collection, Dict, List, Tuple
+from typing import Collection, Dict, List, NamedTuple, Tuple, Union
 
 import torch
 from torch import Tensor
 
-from .forms import Geometry, is_channels_last
+from .._eager_cpu import is_eager
+from .forms import FORMS, Form, Geometry, is_channels_last
 
-__all__ = ['NAMES', 'check_form', 'choose_form', 'estimate', 'possible_forms', 'work']
-
-NAMES = ('shared', *(f'{name}{end}' for name in ('grouped', 'product', 'samples') for end in ('', '-folded')), 'shifts')
+__all__ = ['choose_form', 'estimate', 'find_form', 'possible_forms', 'work']
 
 # Tensors of at most this size stay in the cache of the last level from one operation to the next.
 CACHE_BYTES = 16 * 2**20
@@ -29,7 +28,103 @@ SECONDS = {
 }
 
 
-def work(form: str,
+class Item(NamedTuple):
+    """One line of a form's work.
+
+    Attributes:
+        kind: of :data:`SECONDS`; what is ``'moved'`` counts as ``'cached'`` where the tensor is small.
+        what: a name of :func:`_amounts`.
+        inference, training: how many times, without and with the backward pass.
+    """
+    kind: str
+    what: str
+    inference: int
+    training: int
+
+
+# Attentions outside the kernels: the features are read and written, in training also scaled back and multiplied.
+_FEATURES = (
+    Item('moved', 'channel', 2, 7),
+    Item('kept', 'channel', 0, 1),
+    Item('moved', 'filter', 2, 7),
+    Item('kept', 'filter', 0, 1),
+)
+_CALLS = Item('calls', 'one', 20, 60)
+# An input that is channels last is brought into the usual layout, and the output back.
+_LAYOUT = Item('moved', 'channels_last', 2, 6)
+
+
+def _assembly(kind: str, more: int, more_training: int) -> Tuple[Item, ...]:
+    """Kernels mixed and scaled; in training twice, and gradients written, multiplied, contracted, scaled, summed."""
+    return (Item('moved', 'bank', 1, 3), Item(kind, 'assembled', 1, 2), Item(kind, 'mixed', 0, 1),
+            Item(kind, 'scaled', 0, 4), Item(kind, 'kernels', more, 2 + more_training))
+
+
+COSTS = {
+    # One convolution for all: the maps are read and written once, in training three times; a convolution brings its
+    # kernel into another layout.
+    'shared': (_CALLS, Item('macs', 'macs', 1, 3), Item('moved', 'maps', 1, 3), Item('moved', 'kernel', 2, 6)),
+    # All kernels are assembled, then changed in layout. In training so are the groups that a batch becomes.
+    'grouped': (_CALLS, _LAYOUT, Item('macs', 'macs', 1, 3), *_assembly('moved', 2, 6), Item('moved', 'maps', 1, 3),
+                Item('moved', 'groups', 0, 3)),
+    # Kernels are assembled in blocks and need no other layout. Our own functions do as much again around the
+    # arithmetic. The shifts of a 3x3 kernel are written, read and kept: more operations and elements for each.
+    'product': (_CALLS, _CALLS, _LAYOUT, Item('products', 'macs', 1, 3), *_assembly('cached', 0, 0),
+                Item('moved', 'outputs', 1, 1), Item('moved', 'inputs', 0, 1), Item('calls', 'shifted taps', 2, 8),
+                Item('moved', 'columns', 2, 9), Item('kept', 'columns', 0, 1)),
+    # The same blocks, then a convolution for each sample, whose maps stay in the cache.
+    'samples': (_CALLS, _CALLS, Item('macs', 'macs', 1, 3), *_assembly('cached', 2, 6), Item('calls', 'samples', 6, 16),
+                Item('cached', 'maps', 2, 4), Item('moved', 'outputs', 1, 1), Item('moved', 'inputs', 0, 1)),
+    # No kernel is assembled: K times the arithmetic on K times the shifts, made in blocks, in training twice.
+    'shifts': (_CALLS, _CALLS, _LAYOUT, Item('macs', 'macs of K', 1, 3), Item('calls', 'taps of K', 2, 8),
+               Item('cached', 'columns of K', 3, 14), Item('moved', 'outputs', 2, 4), Item('moved', 'bank', 2, 6)),
+}  # yapf: disable
+
+
+def _amounts(form, input_shape, weight_shape, present, geometry, train, channels_last):
+    """What items count: name -> (elements of a tensor or operations, how many of these there are)."""
+    batch, in_channels, height, width = input_shape
+    count, out_channels, channels, *kernel_size = weight_shape
+    taps = kernel_size[0] * kernel_size[1]
+    out_height, out_width = geometry.output_size((height, width), kernel_size)
+    inputs, outputs = batch * in_channels * height * width, batch * out_channels * out_height * out_width
+    columns = batch * taps * in_channels * out_height * out_width
+    kernel = out_channels * channels * taps
+    macs = outputs * channels * taps
+    inside = FORMS[form].inside
+    pointwise = taps == 1 and geometry.padding == (0, 0)
+    mixed = 'kernel' in present
+    inner = 'spatial' in present or ('channel' in present and 'channel' in inside)
+    # 'product' scales the shifts instead of larger kernels
+    scaled = ('filter' in present and 'filter' in inside) + (inner and (pointwise or form.name != 'product'))
+    # for one image in inference all but the first are in place, on a block in the cache, and take next to no time
+    assembled = min(mixed + scaled, 1) if batch == 1 and not train else mixed + scaled
+    return {
+        'one': (1, 1),
+        'samples': (1, batch),
+        'shifted taps': (1, 0 if pointwise else taps),
+        'taps of K': (1, count * taps),
+        'macs': (macs, 1),
+        'macs of K': (macs, count),
+        'inputs': (inputs, 1),
+        'outputs': (outputs, 1),
+        'maps': (inputs + outputs, 1),
+        'groups': (inputs + outputs, batch > 1),
+        'channels_last': (inputs + outputs, channels_last),
+        'channel': (inputs, 'channel' in present and 'channel' not in inside),
+        'filter': (outputs, 'filter' in present and 'filter' not in inside),
+        'columns': (columns, not pointwise),
+        'columns of K': (columns * count, 1),
+        'kernel': (kernel, 1),
+        'bank': (kernel * count, 1),
+        'kernels': (kernel * batch, 1),
+        'assembled': (kernel * batch, assembled),
+        'mixed': (kernel * batch, mixed),
+        'scaled': (kernel * batch, scaled > 0),
+    }
+
+
+def work(form: Form,
          input_shape: Tuple[int, ...],
          weight_shape: Tuple[int, ...],
          present: Collection[str],
@@ -40,91 +135,22 @@ def work(form: str,
     """What a form does: how many items of each kind in :data:`SECONDS`.
 
     Args:
-        form: one of :data:`NAMES`.
+        form: one of :data:`FORMS`.
         input_shape: ``(N, C_in, H, W)``.
         weight_shape: ``(K, C_out, C_in / groups, kH, kW)``.
         present: names of the attentions that there are.
         geometry: of the convolution.
         train: count the backward pass too.
-        channels_last: the input's layout, which ``'shared'`` and ``'samples'`` keep and the others change.
+        channels_last: the input's layout.
         itemsize: bytes of an element.
     """
-    name, _, folded = form.partition('-')
-    batch, in_channels, height, width = input_shape
-    count, out_channels, channels, *kernel_size = weight_shape
-    taps = kernel_size[0] * kernel_size[1]
-    out_height, out_width = geometry.output_size((height, width), kernel_size)
-    inputs, outputs = batch * in_channels * height * width, batch * out_channels * out_height * out_width
-    columns = batch * taps * in_channels * out_height * out_width
-    kernel = out_channels * channels * taps  # elements of one
-    kernels = batch * kernel
-    macs = outputs * channels * taps * (3 if train else 1)
+    amounts = _amounts(form, input_shape, weight_shape, present, geometry, train, channels_last)
     counts = dict.fromkeys(SECONDS, 0.)
-    own_function = name in ('product', 'samples', 'shifts')  # does as much again around the arithmetic
-    counts['calls'] = (60 if train else 20) * (1 + own_function)
-
-    def touch(elements, passes, blocked=False):
-        counts['cached' if blocked or itemsize * elements <= CACHE_BYTES else 'moved'] += elements * passes
-
-    # the factors that stay on the features: read and written once, in training also scaled back and multiplied
-    if 'channel' in present and not folded and name != 'shifts':
-        touch(inputs, 7 if train else 2)
-        counts['kept'] += inputs if train else 0
-    if 'filter' in present and not folded:
-        touch(outputs, 7 if train else 2)
-        counts['kept'] += outputs if train else 0
-
-    if channels_last and name not in ('shared', 'samples'):
-        touch(inputs + outputs, 6 if train else 2)
-
-    if name == 'shared':
-        counts['macs'] = macs
-        touch(inputs + outputs, 3 if train else 1)
-        touch(kernel, 6 if train else 2)
-        return counts
-    if name == 'shifts':
-        counts['macs'] = macs * count
-        counts['calls'] += count * taps * (8 if train else 2)
-        touch(columns * count, 14 if train else 3, blocked=True)
-        touch(outputs, 4 if train else 2)
-        touch(kernel * count, 6 if train else 2)
-        return counts
-
-    mixed = 'kernel' in present
-    # 'product' scales the shifts instead of larger kernels
-    pointwise = taps == 1 and geometry.padding == (0, 0)
-    inner = ('channel' in present and folded) or 'spatial' in present
-    scaled = (bool(folded) and 'filter' in present) + (inner and (pointwise or name != 'product'))
-    # assembled: mixed, scaled; in training twice, and gradients written, multiplied, contracted, scaled, summed. For
-    # one image in inference all but the first are in place, on a block in the cache, and take next to no time
-    passes = mixed + scaled
-    if train:
-        passes = 2 * passes + 2 + mixed + 4 * bool(scaled)
-    elif batch == 1:
-        passes = min(passes, 1)
-    touch(kernel * count, 3 if train else 1)
-    if name == 'product':
-        counts['products'] = macs
-        touch(kernels, passes, blocked=True)
-        touch(outputs, 1)
-        touch(inputs, 1 if train else 0)
-        if not pointwise:
-            counts['calls'] += taps * (8 if train else 2)
-            touch(columns, 9 if train else 2)
-            counts['kept'] += columns if train else 0
-        return counts
-    counts['macs'] = macs
-    passes += 6 if train else 2  # a convolution brings its kernels into another layout
-    if name == 'samples':
-        counts['calls'] += batch * (16 if train else 6)
-        touch(kernels, passes, blocked=True)
-        touch(inputs + outputs, 4 if train else 2, blocked=True)
-        touch(outputs, 1)
-        touch(inputs, 1 if train else 0)
-    else:
-        touch(kernels, passes)
-        # in training the groups that a batch becomes cost changes of the layout
-        touch(inputs + outputs, (6 if batch > 1 else 3) if train else 1)
+    for kind, what, *times in (*_FEATURES, *COSTS[form.name]):
+        size, number = amounts[what]
+        if kind == 'moved' and itemsize * size <= CACHE_BYTES:
+            kind = 'cached'
+        counts[kind] += size * number * times[train]
     return counts
 
 
@@ -137,32 +163,34 @@ def estimate(*args, itemsize: int = 4, **kwargs) -> float:
                for kind, amount in work(*args, itemsize=itemsize, **kwargs).items())
 
 
-def possible_forms(weight_shape: Tuple[int, ...], present: Collection[str], geometry: Geometry) -> List[str]:
+def possible_forms(present: Collection[str], geometry: Geometry) -> List[Form]:
     """The forms that can compute this; arguments of :func:`work`."""
-    names = list(NAMES)
-    if 'spatial' in present or 'kernel' in present:
-        names.remove('shared')
-    if geometry.groups != 1:
-        names = [name for name in names if not name.startswith('product')]
-    return names
+    needed = {'spatial', 'kernel'}.intersection(present)
+    return [form for form, way in FORMS.items() if needed.issubset(way.inside) and (way.groups or geometry.groups == 1)]
 
 
-def check_form(form: str, weight_shape: Tuple[int, ...], present: Collection[str], geometry: Geometry) -> None:
-    """Raise a ValueError that lists the choices, where ``form`` is none of the possible ones."""
-    possible = possible_forms(weight_shape, present, geometry)
-    if form not in possible:
-        known = 'cannot compute this convolution' if form in NAMES else 'is unknown'
-        raise ValueError(f'dynamic_conv2d: form={form!r} {known}; choose from {", ".join(possible)}')
+def find_form(form: Union[Form, str], present: Collection[str], geometry: Geometry) -> Form:
+    """The form of this name, or the form itself.
+
+    Raises:
+        ValueError: there is no such form, or it cannot compute this. It lists those that can.
+    """
+    known, possible = ({str(each): each for each in forms} for forms in (FORMS, possible_forms(present, geometry)))
+    name = str(form)
+    if name not in possible:
+        problem = 'cannot compute this convolution' if name in known else 'is unknown'
+        raise ValueError(f'dynamic_conv2d: form={name!r} {problem}; choose from {", ".join(possible)}')
+    return possible[name]
 
 
-def choose_form(x: Tensor, weight: Tensor, attentions, geometry: Geometry) -> str:
+def choose_form(x: Tensor, weight: Tensor, attentions, geometry: Geometry) -> Form:
     """The form with the least :func:`estimate` for this input, in training where a gradient is needed.
 
     Measured constants exist for the CPU alone. Elsewhere, and where a graph is traced, which must not depend on sizes,
-    it is the form that needs no loop: ``'shared'`` where it is possible, ``'grouped'`` otherwise.
+    it is the first possible one: ``'shared'`` or ``'grouped'``.
     """
-    if x.device.type != 'cpu' or torch.compiler.is_compiling() or torch.jit.is_tracing():
-        return 'shared' if attentions.spatial is None and attentions.kernel is None else 'grouped'
+    if not is_eager(x, low_precision=True):
+        return possible_forms(attentions.present, geometry)[0]
     train = torch.is_grad_enabled() and any(
         tensor is not None and tensor.requires_grad for tensor in (x, weight, *attentions))
     dtype = torch.get_autocast_dtype('cpu') if torch.is_autocast_enabled('cpu') else x.dtype
@@ -172,6 +200,6 @@ def choose_form(x: Tensor, weight: Tensor, attentions, geometry: Geometry) -> st
 @functools.lru_cache(maxsize=4096)
 def _fastest(input_shape, weight_shape, present, geometry, train, channels_last, itemsize):
     return min(
-        possible_forms(weight_shape, present, geometry),
+        possible_forms(present, geometry),
         key=lambda form: estimate(
             form, input_shape, weight_shape, present, geometry, train, channels_last, itemsize=itemsize))

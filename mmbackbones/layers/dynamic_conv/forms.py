@@ -9,16 +9,16 @@ that may be None, and the geometry of the convolution:
 - ``right`` ``(N, C_in, kH or 1, kW or 1)`` their inputs and positions,
 - ``kernel`` ``(N, K)`` mixes them. Without it K is 1.
 
-They return ``(N, C_out, H', W')``.
+They return ``(N, C_out, H', W')``. :data:`FORMS` lists them with what each can compute.
 """
-from typing import NamedTuple, Optional, Tuple
+from typing import Callable, Dict, NamedTuple, Optional, Tuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-__all__ = ['FORMS', 'Geometry', 'is_channels_last']
+__all__ = ['FORMS', 'Form', 'Geometry', 'Way', 'is_channels_last']
 
 # The kernels, columns or gradients that exist at one time are kept at this size: they stay in the cache of the last
 # level, and the allocator reuses the memory, where fresh pages would cost more than the arithmetic.
@@ -62,14 +62,20 @@ def _mix(weight: Tensor, kernel: Optional[Tensor]) -> Tensor:
     return weight if kernel is None else (kernel @ weight.flatten(1)).view(-1, *weight.shape[1:])
 
 
+def shared_convolution(x: Tensor, weight: Tensor, left: None, right: None, kernel: None, geometry: Geometry) -> Tensor:
+    """One ordinary convolution for all samples: there is one kernel, and what scales it scales the features."""
+    return F.conv2d(x, weight[0], None, *geometry)
+
+
 def grouped_convolution(x: Tensor, weight: Tensor, left: Optional[Tensor], right: Optional[Tensor],
                         kernel: Optional[Tensor], geometry: Geometry) -> Tensor:
     """Each sample's kernel is assembled, and the samples are the groups of one convolution: the authors' form."""
     batch, in_channels = x.shape[:2]
     weights = _scale(
         _mix(weight, kernel), left, right, geometry.groups, kernel is not None and not torch.is_grad_enabled())
-    if batch == 1:
-        return F.conv2d(x, weights[0], None, *geometry)
+    if batch <= 1:
+        # the sum over no sample is a kernel of zeros, through which everything gets a gradient of zero
+        return F.conv2d(x, weights[0] if batch else weights.sum(0), None, *geometry)
     # (N * C_out, C_in / groups, kH, kW) on (1, N * C_in, H, W)
     y = F.conv2d(
         x.reshape(1, batch * in_channels, *x.shape[2:]),
@@ -113,9 +119,8 @@ class _BlockedKernels(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, dy):
         x, weight, left, right, kernel = ctx.saved_tensors
-        geometry, groups = ctx.geometry, ctx.geometry.groups
+        groups = ctx.geometry.groups
         need_x, need_weight, need_left, need_right, need_kernel = ctx.needs_input_grad[:5]
-        need_weights = need_weight or need_left or need_right or need_kernel
         dx = torch.empty_like(x) if need_x else None
         d_weight = torch.zeros_like(weight, memory_format=torch.contiguous_format) if need_weight else None
         d_left = torch.empty_like(left) if need_left else None
@@ -125,45 +130,57 @@ class _BlockedKernels(torch.autograd.Function):
         if ctx.multiply:
             dy = dy.contiguous()
         for samples, channels in _blocks(x, weight, groups):
-            block = _channels(weight, channels)
+            block, a = _channels(weight, channels), _take(kernel, samples)
             factors = _take(left, samples, channels), _take(right, samples)
-            a = _take(kernel, samples)
             mixed = _mix_block(block, a)
-            weights = _scale(mixed, *factors, groups, False)
-            gradients = x.new_empty(samples.stop - samples.start, *block.shape[1:]) if need_weights else None
+            gradients = x.new_empty(samples.stop -
+                                    samples.start, *block.shape[1:]) if any(ctx.needs_input_grad[1:5]) else None
+            arguments = (dy[samples,
+                            channels], x[samples], _scale(mixed, *factors, groups,
+                                                          False), _take(dx, samples), gradients, channels.start == 0)
             if ctx.multiply:
-                _product_backward(dy[samples, channels], x[samples], weights, dx[samples] if need_x else None,
-                                  gradients, channels.start == 0)
+                _product_backward(*arguments)
             else:
-                _convolutions_backward(dy[samples, channels], x[samples], weights, dx[samples] if need_x else None,
-                                       gradients, channels.start == 0, geometry)
+                _convolutions_backward(*arguments, ctx.geometry)
             if need_left or need_right:
-                # (n, groups, C_out / groups, inner)
-                product = (gradients * mixed).unflatten(1, (groups, -1)).flatten(3)
-                if need_left:
-                    if right is None:
-                        d_left[samples, channels] = product.sum(-1).flatten(1)
-                    else:
-                        inner = right[samples].expand(-1, x.shape[1], *weight.shape[3:]).unflatten(1, (groups, -1))
-                        d_left[samples, channels] = (product @ inner.flatten(2)[..., None]).flatten(1)
-                if need_right:
-                    outer = product.new_ones(1).expand(len(product), product.shape[1], 1, product.shape[2]) \
-                        if left is None else left[samples, channels].view(len(product), groups, 1, -1)
-                    d_right[samples] += outer @ product  # (n, groups, 1, inner)
-                del product
+                _factors_backward(gradients * mixed, *factors, _take(d_left, samples, channels),
+                                  _take(d_right, samples), groups)
             if need_weight or need_kernel:
-                gradients = _scale(gradients, *factors, groups, True).flatten(1)
-                if need_kernel:
-                    d_kernel[samples].addmm_(gradients, _flat(block).t())
-                if need_weight:
-                    total = _flat(_channels(d_weight, channels))
-                    if a is None:
-                        total.add_(gradients.sum(0, True))
-                    else:
-                        total.addmm_(a.t(), gradients)
+                _mix_backward(
+                    _scale(gradients, *factors, groups, True), block, a,
+                    None if d_weight is None else _channels(d_weight, channels), _take(d_kernel, samples))
         if need_right:
             d_right = d_right.view(x.shape[0], x.shape[1], *weight.shape[3:]).sum_to_size(right.shape)
         return dx, d_weight, d_left, d_right, d_kernel, None, None
+
+
+def _factors_backward(products, left, right, d_left, d_right, groups):
+    """From gradients times mixed kernels: write that of ``left``, add to ``d_right`` ``(N, groups, 1, inner)``."""
+    samples, _, channels, *kernel_size = products.shape
+    products = products.unflatten(1, (groups, -1)).flatten(3)  # (N, groups, C_out / groups, inner)
+    if d_left is not None:
+        if right is None:
+            d_left.copy_(products.sum(-1).flatten(1))
+        else:
+            inner = right.expand(-1, groups * channels, *kernel_size).unflatten(1, (groups, -1)).flatten(2)
+            d_left.copy_((products @ inner[..., None]).flatten(1))
+    if d_right is not None:
+        outer = products.new_ones(1).expand(samples, groups, 1, products.shape[2]) if left is None else left.view(
+            samples, groups, 1, -1)
+        d_right += outer @ products
+
+
+def _mix_backward(gradients, weight, kernel, d_weight, d_kernel):
+    """Add to the gradients of what :func:`_mix_block` mixed, where they are needed."""
+    gradients = gradients.flatten(1)
+    if d_kernel is not None:
+        d_kernel.addmm_(gradients, _flat(weight).t())
+    if d_weight is not None:
+        total = _flat(d_weight)
+        if kernel is None:
+            total.add_(gradients.sum(0, True))
+        else:
+            total.addmm_(kernel.t(), gradients)
 
 
 def _product_backward(dy, x, weights, dx, gradients, first):
@@ -247,7 +264,7 @@ def _blocks(x, weight, groups):
     if groups > 1:
         width = channels
     else:
-        width = max(BLOCK_BYTES // (batch * filter_bytes) // 8 * 8, MIN_BLOCK_CHANNELS)
+        width = max(BLOCK_BYTES // (max(batch, 1) * filter_bytes) // 8 * 8, MIN_BLOCK_CHANNELS)
     samples = max(BLOCK_BYTES // (min(width, channels) * filter_bytes), 1)
     for start in range(0, channels, width):
         for first in range(0, batch, samples):
@@ -390,12 +407,54 @@ def _columns_backward(d_columns, x, factor, kernel_size, geometry, needs):
 
 
 def _column_blocks(x, weight, geometry):
-    """Slices of samples whose columns fit into two blocks."""
+    """Slices of samples whose columns fit into two blocks; an empty one where there is no sample."""
     height, width = geometry.output_size(x.shape[2:], weight.shape[3:])
     taps = len(weight) * weight.shape[3] * weight.shape[4]
     samples = max(2 * BLOCK_BYTES // (taps * x.shape[1] * height * width * x.element_size()), 1)
-    for first in range(0, len(x), samples):
+    for first in range(0, max(len(x), 1), samples):
         yield slice(first, min(first + samples, len(x)))
 
 
-FORMS = dict(grouped=grouped_convolution, product=batched_product, samples=sample_convolutions, shifts=scaled_shifts)
+class Form(NamedTuple):
+    """The name of a way to compute a dynamic convolution, a key of :data:`FORMS`.
+
+    Attributes:
+        name: what is done with the kernels.
+        folded: channel and filter attention scale the kernels, not the features.
+    """
+    name: str
+    folded: bool = False
+
+    def __str__(self) -> str:
+        return self.name + '-folded' * self.folded
+
+
+class Way(NamedTuple):
+    """How a form computes, and what it can.
+
+    Attributes:
+        function: from ``x, weight, left, right, kernel, geometry`` to the output.
+        inside: the attentions that the function is given. Of the others it can have channel and filter attention, which
+            scale the features.
+        groups: it can have more than one group.
+        own_backward: it is an autograd function of ours. These have no second derivative, and autocast does not reach
+            into them.
+    """
+    function: Callable[..., Tensor]
+    inside: Tuple[str, ...]
+    groups: bool = True
+    own_backward: bool = False
+
+
+_ALL = ('channel', 'filter', 'spatial', 'kernel')
+# Where two are equally fast the first is taken. The first that is possible needs no loop over samples or positions.
+FORMS: Dict[Form, Way] = {
+    Form('shared'): Way(shared_convolution, ()),
+    Form('grouped'): Way(grouped_convolution, ('spatial', 'kernel')),
+    Form('grouped', folded=True): Way(grouped_convolution, _ALL),
+    Form('product'): Way(batched_product, ('spatial', 'kernel'), groups=False, own_backward=True),
+    Form('product', folded=True): Way(batched_product, _ALL, groups=False, own_backward=True),
+    Form('samples'): Way(sample_convolutions, ('spatial', 'kernel'), own_backward=True),
+    Form('samples', folded=True): Way(sample_convolutions, _ALL, own_backward=True),
+    Form('shifts'): Way(scaled_shifts, ('channel', 'spatial', 'kernel'), own_backward=True),
+}

@@ -13,14 +13,17 @@ from typing import Dict, NamedTuple, Optional, Tuple, Union
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
+from mmcv.cnn import build_norm_layer
+from mmengine.dist import get_world_size
 from mmengine.model import BaseModule
 from mmengine.utils import to_2tuple
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ...registry import MODELS
-from ..pooling import mean_of_map
-from .cost import check_form, choose_form
-from .forms import FORMS, Geometry
+from ..pooling import MeanConv2d, mean_of_map, on_means
+from .cost import choose_form, find_form
+from .forms import FORMS, Form, Geometry
 
 __all__ = ['Attentions', 'CondConv2d', 'DyConv2d', 'DynamicConv2d', 'ODConv2d', 'add_temperatures', 'dynamic_conv2d']
 
@@ -53,12 +56,13 @@ def dynamic_conv2d(x: Tensor,
                    padding: Union[int, Tuple[int, int]] = 0,
                    dilation: Union[int, Tuple[int, int]] = 1,
                    groups: int = 1,
-                   form: Optional[str] = None) -> Tensor:
+                   form: Union[Form, str, None] = None) -> Tensor:
     r"""Convolve every sample with its own mixture of kernels (ODConv, equation 2).
 
     .. math:: y = \Big(\sum_i \alpha_{wi} \odot \alpha_{f} \odot \alpha_{c} \odot \alpha_{s} \odot W_i\Big) * x
 
-    The same result can be computed in several forms. Which one is fastest depends on the layer and on the machine:
+    The same result can be computed in several forms (:data:`FORMS`). Which one is fastest depends on the layer and on
+    the machine:
 
     - ``'shared'``: all samples share one ordinary convolution, between scaled inputs and scaled outputs. Only without
       spatial and kernel attention.
@@ -79,7 +83,8 @@ def dynamic_conv2d(x: Tensor,
         attentions: the factors; without a kernel attention K must be 1.
         bias: ``(K, C_out)``, mixed by the kernel attention like the kernels. Defaults to None.
         stride, padding, dilation, groups: as in :func:`torch.nn.functional.conv2d`.
-        form: Defaults to None: :func:`choose_form` estimates which one is fastest.
+        form: such as ``Form('samples', folded=True)``, or its name ``'samples-folded'``. Defaults to None:
+            :func:`choose_form` estimates which one is fastest.
 
     Returns:
         Tensor: ``(N, C_out, H', W')``.
@@ -96,30 +101,25 @@ def _convolve(x, weight, attentions, bias, geometry, form):
     if form is None:
         form = choose_form(x, weight, attentions, geometry)
     else:
-        check_form(form, weight.shape, attentions.present, geometry)
+        form = find_form(form, attentions.present, geometry)
     channel, filter_, spatial, kernel = attentions
-    name, _, folded = form.partition('-')
+    way, right = FORMS[form], None
     if channel is not None:
-        channel = _over_map(channel)
-        if not folded and name != 'shifts':
-            x, channel = x * channel, None
-    left = filter_ if folded else None
-
-    if name == 'shared':
-        y = F.conv2d(x, weight[0], None, *geometry)
-    else:
-        right = channel
-        if spatial is not None:
-            spatial = spatial[:, None]
-            # with a number for each input channel the product with a kernel is four times as fast as with nine in all
-            right = spatial.expand(-1, x.shape[1], -1, -1).contiguous() if right is None else right * spatial
-        if name != 'grouped' and torch.is_autocast_enabled(x.device.type):
-            # it does not reach into the backward pass of our own autograd functions
-            dtype = torch.get_autocast_dtype(x.device.type)
-            x, weight, left, right, kernel = (None if tensor is None else tensor.to(dtype)
-                                              for tensor in (x, weight, left, right, kernel))
-        y = FORMS[name](x, weight, left, right, kernel, geometry)
-
+        if 'channel' in way.inside:
+            right = _over_map(channel)
+        else:
+            x = x * _over_map(channel)
+    if spatial is not None:
+        spatial = spatial[:, None]
+        # with a number for each input channel the product with a kernel is four times as fast as with nine in all
+        right = spatial.expand(-1, x.shape[1], -1, -1).contiguous() if right is None else right * spatial
+    left = filter_ if 'filter' in way.inside else None
+    if way.own_backward and torch.is_autocast_enabled(x.device.type):
+        # it does not reach into the backward pass of our own autograd functions
+        dtype = torch.get_autocast_dtype(x.device.type)
+        x, weight, left, right, kernel = (None if tensor is None else tensor.to(dtype)
+                                          for tensor in (x, weight, left, right, kernel))
+    y = way.function(x, weight, left, right, kernel, geometry)
     if filter_ is not None and left is None:
         factor = _over_map(filter_)
         # nothing else holds y, and filling a new tensor of its size takes longer than the products
@@ -150,19 +150,19 @@ class DynamicConv2d(BaseModule):
     # read by mmcv's ConvModule from whatever convolution it holds
     transposed = False
     output_padding = (0, 0)
-    form: Optional[str] = None
+    form: Union[Form, str, None] = None
 
     def __init__(self,
-                 in_channels,
-                 out_channels,
-                 kernel_size,
-                 stride=1,
-                 padding=0,
-                 dilation=1,
-                 groups=1,
-                 bias=False,
+                 in_channels: int,
+                 out_channels: int,
+                 kernel_size: Union[int, Tuple[int, int]],
+                 stride: Union[int, Tuple[int, int]] = 1,
+                 padding: Union[int, Tuple[int, int]] = 0,
+                 dilation: Union[int, Tuple[int, int]] = 1,
+                 groups: int = 1,
+                 bias: bool = False,
                  *,
-                 kernel_num):
+                 kernel_num: int):
         super().__init__()
         if kernel_num < 1:
             raise ValueError(f'{type(self).__name__}: kernel_num={kernel_num}, but at least one kernel is needed')
@@ -221,53 +221,77 @@ class DynamicConv2d(BaseModule):
                 f'bias={self.bias is not None}, kernel_num={self.kernel_num}')
 
 
-def _pointwise(fc: nn.Conv2d, x: Tensor) -> Tensor:
-    """A 1x1 convolution on the mean of a map, ``(N, C)`` -> ``(N, C')``: as a linear layer, several times faster."""
-    weight = fc.weight
-    return F.linear(x, weight.view(weight.shape[:2]), fc.bias)
-
-
-def _init_pointwise(module: nn.Module) -> None:
-    """Kaiming normal over the outputs for the 1x1 layers of an attention, zero biases, identity norms."""
-    for layer in module.modules():
+def _reset(attention: nn.Module) -> None:
+    """As in the paper's code: Kaiming normal over the outputs for 1x1 layers, zero biases, identity norms. And a
+    temperature of 1."""
+    for layer in attention.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, mode='fan_out', nonlinearity='relu')
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
-        elif isinstance(layer, nn.BatchNorm2d):
-            nn.init.ones_(layer.weight)
-            nn.init.zeros_(layer.bias)
+        elif layer is not attention and hasattr(layer, 'reset_parameters'):
+            layer.reset_parameters()
+    attention.temperature.fill_(1)
+
+
+def _normalize(norm: nn.Module, x: Tensor) -> Tensor:
+    """A norm on means ``(N, C)``, where the last batch of an epoch may hold one image.
+
+    A single value has no variance: a batch norm, unless it looks at other processes too, then uses the running
+    statistics and leaves them alone.
+    """
+    alone = norm.training and x.shape[0] == 1 and isinstance(norm, _BatchNorm)
+    if not alone or (isinstance(norm, nn.SyncBatchNorm) and get_world_size(norm.process_group) > 1):
+        return on_means(norm, x)
+    norm.training = False  # eval() would walk through children that it does not have
+    try:
+        return on_means(norm, x)
+    finally:
+        norm.training = True
 
 
 class OmniAttention(nn.Module):
-    """The four attentions of ODConv (section 3.2): pooling, 1x1 reduction with BN and ReLU, one 1x1 head each.
+    """The four attentions of ODConv (section 3.2): pooling, 1x1 reduction with norm and ReLU, one 1x1 head each.
 
-    The BN is over the batch. A training batch of one image uses the running statistics and leaves them alone.
+    A training batch of one image uses the running statistics of a batch norm and leaves them alone.
 
     Args:
         in_channels, out_channels, groups: of the convolution. A depth-wise one has no filter attention.
-        kernel_size (tuple[int, int]): a 1x1 kernel has no spatial attention.
+        kernel_size: a 1x1 kernel has no spatial attention.
         kernel_num: a single kernel has no kernel attention.
         reduction: hidden channels are ``max(in_channels * reduction, 16)``.
+        norm_cfg: of the norm. A group norm has one group here, whatever ``num_groups`` says for maps: in a mean, a
+            group of two channels has two values, and one of a single channel none but zero.
     """
     min_channels = 16
 
-    def __init__(self, in_channels, out_channels, kernel_size, groups, kernel_num, reduction):
+    def __init__(self,
+                 in_channels: int,
+                 out_channels: int,
+                 kernel_size: Tuple[int, int],
+                 groups: int,
+                 kernel_num: int,
+                 reduction: float,
+                 norm_cfg: dict = dict(type='BN')):
         super().__init__()
         hidden = max(int(in_channels * reduction), self.min_channels)
         depthwise = in_channels == groups == out_channels
         self.kernel_size = kernel_size
-        self.fc = nn.Conv2d(in_channels, hidden, 1, bias=False)
-        self.bn = nn.BatchNorm2d(hidden)
-        self.channel_fc = nn.Conv2d(hidden, in_channels, 1)
-        self.filter_fc = None if depthwise else nn.Conv2d(hidden, out_channels, 1)
-        self.spatial_fc = None if kernel_size == (1, 1) else nn.Conv2d(hidden, kernel_size[0] * kernel_size[1], 1)
-        self.kernel_fc = None if kernel_num == 1 else nn.Conv2d(hidden, kernel_num, 1)
+        self.fc = MeanConv2d(in_channels, hidden, bias=False)
+        if norm_cfg['type'] in ('BN', 'BN2d'):
+            norm_cfg = dict(norm_cfg, type='mmbackbones.MeanBatchNorm2d')
+        elif norm_cfg['type'] == 'GN':
+            norm_cfg = dict(norm_cfg, num_groups=1)
+        self.bn = build_norm_layer(norm_cfg, hidden)[1]
+        self.channel_fc = MeanConv2d(hidden, in_channels)
+        self.filter_fc = None if depthwise else MeanConv2d(hidden, out_channels)
+        self.spatial_fc = None if kernel_size == (1, 1) else MeanConv2d(hidden, kernel_size[0] * kernel_size[1])
+        self.kernel_fc = None if kernel_num == 1 else MeanConv2d(hidden, kernel_num)
         self.register_buffer('temperature', torch.ones(()))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        _init_pointwise(self)
+        _reset(self)
 
     @property
     def present(self) -> Tuple[str, ...]:
@@ -275,25 +299,19 @@ class OmniAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Attentions:
         """``(N, C_in, H, W)`` -> :class:`Attentions`."""
-        batch = x.shape[0]
-        hidden, bn = _pointwise(self.fc, mean_of_map(x)), self.bn  # (N, hidden)
-        if type(bn) is nn.BatchNorm2d and (batch == 1 or not bn.training):
-            # a single value has no variance: the last batch of an epoch may hold one image
-            hidden = F.batch_norm(hidden, bn.running_mean, bn.running_var, bn.weight, bn.bias, eps=bn.eps)
-        else:
-            hidden = bn(hidden[:, :, None, None]).flatten(1)
-        # in place: on so few values it is the number of tensors that takes the time
-        hidden = hidden.relu_()
+        hidden = F.relu(_normalize(self.bn, on_means(self.fc, mean_of_map(x))))  # (N, hidden)
 
         def head(fc):
-            return None if fc is None else _pointwise(fc, hidden).div_(self.temperature)
+            # a new tensor: what a layer gave belongs to its hooks too. What follows is in place, for on so few values
+            # it is the number of tensors that takes the time
+            return None if fc is None else on_means(fc, hidden) / self.temperature
 
         channel, filter_, spatial, kernel = map(head,
                                                 (self.channel_fc, self.filter_fc, self.spatial_fc, self.kernel_fc))
         return Attentions(
             channel=channel.sigmoid_(),
             filter=None if filter_ is None else filter_.sigmoid_(),
-            spatial=None if spatial is None else spatial.sigmoid_().view(batch, *self.kernel_size),
+            spatial=None if spatial is None else spatial.sigmoid_().view(x.shape[0], *self.kernel_size),
             kernel=None if kernel is None else kernel.softmax(1))
 
 
@@ -305,11 +323,21 @@ class ODConv2d(DynamicConv2d):
         in_channels, out_channels, kernel_size, *args, **kwargs: as in ``torch.nn.Conv2d``; ``bias`` defaults to False.
         kernel_num: number of kernels. Defaults to 1.
         reduction: of the attention's hidden channels, which are at least 16. Defaults to 1/16.
+        norm_cfg: of the attention's norm, see :class:`OmniAttention`. Defaults to a batch norm.
     """
 
-    def __init__(self, in_channels, out_channels, kernel_size, *args, kernel_num=1, reduction=1 / 16, **kwargs):
+    def __init__(self,
+                 in_channels: int,
+                 out_channels: int,
+                 kernel_size: Union[int, Tuple[int, int]],
+                 *args,
+                 kernel_num: int = 1,
+                 reduction: float = 1 / 16,
+                 norm_cfg: dict = dict(type='BN'),
+                 **kwargs):
         super().__init__(in_channels, out_channels, kernel_size, *args, kernel_num=kernel_num, **kwargs)
-        self.attention = OmniAttention(in_channels, out_channels, self.kernel_size, self.groups, kernel_num, reduction)
+        self.attention = OmniAttention(in_channels, out_channels, self.kernel_size, self.groups, kernel_num, reduction,
+                                       norm_cfg)
 
 
 class KernelAttention(nn.Module):
@@ -322,20 +350,20 @@ class KernelAttention(nn.Module):
     """
     present = ('kernel', )
 
-    def __init__(self, in_channels, kernel_num, reduction):
+    def __init__(self, in_channels: int, kernel_num: int, reduction: float):
         super().__init__()
         hidden = max(int(in_channels * reduction), 1)
-        self.fc1 = nn.Conv2d(in_channels, hidden, 1, bias=False)
-        self.fc2 = nn.Conv2d(hidden, kernel_num, 1)
+        self.fc1 = MeanConv2d(in_channels, hidden, bias=False)
+        self.fc2 = MeanConv2d(hidden, kernel_num)
         self.register_buffer('temperature', torch.ones(()))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        _init_pointwise(self)
+        _reset(self)
 
     def forward(self, x: Tensor) -> Attentions:
         """``(N, C_in, H, W)`` -> :class:`Attentions` with the kernel's alone."""
-        logits = _pointwise(self.fc2, F.relu(_pointwise(self.fc1, mean_of_map(x))))
+        logits = on_means(self.fc2, F.relu(on_means(self.fc1, mean_of_map(x))))
         return Attentions(kernel=(logits / self.temperature).softmax(1))
 
 
@@ -349,7 +377,14 @@ class DyConv2d(DynamicConv2d):
         reduction: of the attention's hidden channels. Defaults to 1/4.
     """
 
-    def __init__(self, in_channels, out_channels, kernel_size, *args, kernel_num=4, reduction=1 / 4, **kwargs):
+    def __init__(self,
+                 in_channels: int,
+                 out_channels: int,
+                 kernel_size: Union[int, Tuple[int, int]],
+                 *args,
+                 kernel_num: int = 4,
+                 reduction: float = 1 / 4,
+                 **kwargs):
         super().__init__(in_channels, out_channels, kernel_size, *args, kernel_num=kernel_num, **kwargs)
         self.attention = KernelAttention(in_channels, kernel_num, reduction)
 
@@ -363,7 +398,7 @@ class ExpertRouting(nn.Module):
     """
     present = ('kernel', )
 
-    def __init__(self, in_channels, kernel_num):
+    def __init__(self, in_channels: int, kernel_num: int):
         super().__init__()
         self.fc = nn.Linear(in_channels, kernel_num)
         self.reset_parameters()
@@ -385,7 +420,13 @@ class CondConv2d(DynamicConv2d):
         kernel_num: number of experts. Defaults to 8.
     """
 
-    def __init__(self, in_channels, out_channels, kernel_size, *args, kernel_num=8, **kwargs):
+    def __init__(self,
+                 in_channels: int,
+                 out_channels: int,
+                 kernel_size: Union[int, Tuple[int, int]],
+                 *args,
+                 kernel_num: int = 8,
+                 **kwargs):
         super().__init__(in_channels, out_channels, kernel_size, *args, kernel_num=kernel_num, **kwargs)
         self.attention = ExpertRouting(in_channels, kernel_num)
 
