@@ -13,12 +13,11 @@ import re
 from typing import Dict, Optional, Sequence, Union
 
 import torch
-import torch.nn.functional as F
 from mmcv.cnn import build_norm_layer
 from mmcv.cnn.bricks.drop import DropPath
 from torch import Tensor, nn
 
-from ..layers import drop_path_ramp
+from ..layers import drop_path_ramp, pad_to_multiples
 from ..registry import MODELS
 from ._base import BaseBackbone, choose_arch
 
@@ -37,8 +36,7 @@ class Halving(nn.Conv2d):
         super().__init__(in_channels, out_channels, 2, 2, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        right, bottom = x.shape[-1] % 2, x.shape[-2] % 2
-        return super().forward(F.pad(x, (0, right, 0, bottom)) if right or bottom else x)
+        return super().forward(pad_to_multiples(x, self.stride))
 
 
 class LayerNormHalving(nn.Module):
@@ -121,16 +119,16 @@ class Block(nn.Module):
         return x if factor is None else factor[:, None, None] * x
 
 
-def stride4_stem(in_channels: int, channels: int) -> nn.Sequential:
+def stride4_stem(in_channels: int, channels: int, norm_cfg: dict) -> nn.Sequential:
     """The paper's: 3x3 with stride 2, 3x3, 2x2 with stride 2.
 
     ``(N, in_channels, H, W)`` -> ``(N, channels, ceil(H / 4), ceil(W / 4))``.
     """
     hidden = channels // 2
     return nn.Sequential(
-        nn.Conv2d(in_channels, hidden, 3, 2, 1, bias=False), nn.GELU(), nn.BatchNorm2d(hidden),
-        nn.Conv2d(hidden, hidden, 3, 1, 1, bias=False), nn.GELU(), nn.BatchNorm2d(hidden),
-        Halving(hidden, channels, bias=False))
+        nn.Conv2d(in_channels, hidden, 3, 2, 1, bias=False), nn.GELU(),
+        build_norm_layer(norm_cfg, hidden)[1], nn.Conv2d(hidden, hidden, 3, 1, 1, bias=False), nn.GELU(),
+        build_norm_layer(norm_cfg, hidden)[1], Halving(hidden, channels, bias=False))
 
 
 def pixel_stem(in_channels: int, channels: int) -> nn.Sequential:
@@ -199,6 +197,8 @@ class Conv2Former(BaseBackbone):
         out_indices, frozen_stages, norm_eval, with_cp, init_cfg: see :class:`BaseBackbone`. The only batch norms are in
             the stem of the paper's form.
         norm_cfg: of the layer norms.
+        stem_norm_cfg: of the two norms in the stem of the paper's form. Defaults to None: batch norms. The form for
+            small images has none there, and none but those of ``norm_cfg`` that can be chosen.
 
     Raises:
         ValueError: an argument is out of range; it lists the choices.
@@ -224,6 +224,7 @@ class Conv2Former(BaseBackbone):
                  frozen_stages: int = -1,
                  norm_eval: bool = False,
                  norm_cfg: dict = dict(type='LN', eps=1e-6),
+                 stem_norm_cfg: Optional[dict] = None,
                  with_cp: bool = False,
                  init_cfg: Optional[dict] = None):
         arch = choose_arch(type(self).__name__, arch, self.arch_settings)
@@ -232,7 +233,12 @@ class Conv2Former(BaseBackbone):
             raise ValueError(f"{type(self).__name__}: form={arch['form']!r}; choose from 'paper', 'cifar'")
         small = arch['form'] == 'cifar'
         embed_dims, depths = arch['embed_dims'], arch['depths']
-        self.stem = (pixel_stem if small else stride4_stem)(in_channels, embed_dims)
+        if small and stem_norm_cfg is not None:
+            raise ValueError(
+                f"{type(self).__name__}: stem_norm_cfg={stem_norm_cfg!r}, but the stem of form='cifar' has "
+                'no norm; leave it out')
+        self.stem = pixel_stem(in_channels, embed_dims) if small else stride4_stem(in_channels, embed_dims,
+                                                                                   stem_norm_cfg or dict(type='BN'))
         rates = drop_path_ramp(drop_path_rate, depths)
         for stage_index in range(self.num_built_stages):
             channels = embed_dims * 2**stage_index

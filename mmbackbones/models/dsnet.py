@@ -19,7 +19,7 @@ from mmcv.cnn import build_norm_layer
 from mmcv.cnn.bricks.drop import DropPath
 from torch import Tensor, nn
 
-from ..layers import co_attention, drop_path_ramp, linear_memory_attention, pad_to_multiples
+from ..layers import co_attention, drop_path_ramp, larger, linear_memory_attention, pad_to_multiples
 from ..registry import MODELS
 from ._base import BaseBackbone, choose_arch
 
@@ -124,7 +124,7 @@ class DualStreamBlock(nn.Module):
         coarse, fine = x.chunk(2, 1)
         fine = fine + self.local_conv(self.local_norm(fine))
 
-        grid = [max(1, (length + (self.pool - 1) * self.ceil_mode) // self.pool) for length in size]
+        grid = [larger((length + (self.pool - 1) * self.ceil_mode) // self.pool, 1) for length in size]
         coarse = F.interpolate(coarse, grid, mode='bilinear').flatten(2).transpose(1, 2)  # (N, S, C / 2)
         q, k, v = self.global_qkv(self.global_norm(coarse)).chunk(3, -1)
         dropout_p = self.attn_drop_rate if self.training else 0.

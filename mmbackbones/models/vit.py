@@ -21,12 +21,12 @@ import re
 from typing import Dict, Optional, Sequence, Tuple, Union
 
 import torch
-import torch.nn.functional as F
 from mmcv.cnn import build_norm_layer
 from mmcv.cnn.bricks.drop import DropPath
 from torch import Tensor, nn
 
-from ..layers import Mlp, drop_path_ramp, multi_head_attention, resize_positions
+from ..layers import (CeilMaxPool2d, Mlp, drop_path_ramp, multi_head_attention, pad_to_multiples, pad_to_size,
+                      resize_positions)
 from ..registry import MODELS
 from ._base import BaseBackbone, choose_arch
 
@@ -53,10 +53,7 @@ class PatchEmbed(nn.Module):
         self.pos_embed = nn.Parameter(torch.empty(1, embed_dims, table_size, table_size))
 
     def forward(self, x: Tensor) -> Tensor:
-        bottom, right = (-size % self.patch_size for size in x.shape[-2:])
-        if bottom or right:
-            x = F.pad(x, (0, right, 0, bottom))
-        x = self.proj(x)
+        x = self.proj(pad_to_multiples(x, self.proj.stride))
         x = x + resize_positions(self.pos_embed, x.shape[-2:])
         return x.permute(0, 2, 3, 1)  # (N, H / P, W / P, C)
 
@@ -108,7 +105,7 @@ def pyramid_level(channels: int, patch_size: int, stride: int) -> nn.Module:
         more, else ``(N, C, ceil(r H), ceil(r W))``.
     """
     if stride > patch_size:
-        return nn.MaxPool2d(stride // patch_size, ceil_mode=True)
+        return CeilMaxPool2d(stride // patch_size, stride // patch_size)
     layers = []
     while patch_size > stride:
         if layers:
@@ -266,8 +263,9 @@ class VisionTransformer(BaseBackbone):
         x = self.norm(x).permute(0, 3, 1, 2).contiguous()  # (N, C, H / P, W / P)
         outs = []
         for level, stride in zip(self.pyramid.values(), self.out_strides):
+            rows, columns = ((length + stride - 1) // stride for length in (height, width))
             # what a patch over the edge has beyond it is cut off
-            outs.append(self._run(level, x)[..., :-(-height // stride), :-(-width // stride)].contiguous())
+            outs.append(pad_to_size(self._run(level, x), (rows, columns)).contiguous())
         return tuple(outs)
 
     def resize_tables(self, state_dict: Dict[str, Tensor]) -> Dict[str, Tensor]:
