@@ -8,17 +8,19 @@ from .dynamic_conv import Attentions, CondConv2d, DyConv2d, DynamicConv2d, ODCon
 from .map_attention import MapAttention, RelativeMapAttention, convert_map_positions, resize_map_positions
 from .mlp import ConvMlp, Mlp
 from .padding import larger, pad_to_multiples, pad_to_size, padded_size
+from .patches import PatchConv2d
 from .pooling import CeilMaxPool2d, HalvingMean
 from .positions import relative_position_index, resize_positions
+from .pre_norm_block import PreNormBlock
 from .relative_bias import relative_position_bias
 from .spatial_reduction import SpatialReductionAttention
 from .window_attention import WindowAttention, window_attention, window_mask
 
 __all__ = [
     'Attentions', 'Bottleneck', 'CeilMaxPool2d', 'CondConv2d', 'ConvMlp', 'DyConv2d', 'DynamicConv2d', 'HalvingMean',
-    'MapAttention', 'Mlp', 'ODConv2d', 'RelativeMapAttention', 'SpatialReductionAttention', 'WindowAttention',
-    'add_temperatures', 'co_attention', 'convert_map_positions', 'drop_path_ramp', 'dynamic_conv2d', 'larger',
-    'linear_memory_attention', 'multi_head_attention', 'pad_to_multiples', 'pad_to_size', 'padded_size',
-    'relative_position_bias', 'relative_position_index', 'resize_map_positions', 'resize_positions', 'static_conv',
-    'window_attention', 'window_mask'
+    'MapAttention', 'Mlp', 'ODConv2d', 'PatchConv2d', 'PreNormBlock', 'RelativeMapAttention',
+    'SpatialReductionAttention', 'WindowAttention', 'add_temperatures', 'co_attention', 'convert_map_positions',
+    'drop_path_ramp', 'dynamic_conv2d', 'larger', 'linear_memory_attention', 'multi_head_attention', 'pad_to_multiples',
+    'pad_to_size', 'padded_size', 'relative_position_bias', 'relative_position_index', 'resize_map_positions',
+    'resize_positions', 'static_conv', 'window_attention', 'window_mask'
 ]

@@ -59,7 +59,7 @@ def _build_mask(size: Tuple[int, int], window: Tuple[int, int], shift: Tuple[int
                 device: torch.device) -> Tensor:
     padded = _padded_size(size, window)
     # where each row and column was before the map was rolled
-    y, x = (torch.arange(length, device=device).roll(-by) for length, by in zip(padded, shift))
+    y, x = (torch.arange(length, device=device).roll(-by, 0) for length, by in zip(padded, shift))
     # rolled over the seam or not, in either direction: four regions; padding is the fifth, so that it sees itself only
     region = 2 * (y < shift[0]).int()[:, None] + (x < shift[1]).int()  # (H', W')
     outside = ((at < start) | (at >= start + length)

@@ -17,7 +17,7 @@ from mmcv.cnn import build_norm_layer
 from mmcv.cnn.bricks.drop import DropPath
 from torch import Tensor, nn
 
-from ..layers import drop_path_ramp, pad_to_multiples
+from ..layers import PatchConv2d, drop_path_ramp
 from ..registry import MODELS
 from ._base import BaseBackbone, choose_arch
 
@@ -29,23 +29,13 @@ def normalise_channels(norm: nn.Module, x: Tensor) -> Tensor:
     return norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)  # there and back: (N, H, W, C)
 
 
-class Halving(nn.Conv2d):
-    """2x2 convolution with stride 2, zeros beyond the edge. ``(N, C_in, H, W)`` -> ``(N, C, ceil(H/2), ceil(W/2))``."""
-
-    def __init__(self, in_channels: int, out_channels: int, bias: bool):
-        super().__init__(in_channels, out_channels, 2, 2, bias=bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(pad_to_multiples(x, self.stride))
-
-
 class LayerNormHalving(nn.Module):
     """The paper's way between two stages: ``(N, C, H, W)`` -> ``(N, 2C, ceil(H/2), ceil(W/2))``."""
 
     def __init__(self, in_channels: int, norm_cfg: dict):
         super().__init__()
         self.norm = build_norm_layer(norm_cfg, in_channels)[1]
-        self.conv = Halving(in_channels, 2 * in_channels, bias=True)
+        self.conv = PatchConv2d(in_channels, 2 * in_channels, 2, bias=True)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv(normalise_channels(self.norm, x))
@@ -72,7 +62,7 @@ class ConvModulation(nn.Module):
         return self.proj(self.att(x) * self.v(x))
 
 
-class ConvMlp(nn.Module):
+class ResidualConvMlp(nn.Module):
     """Perceptron with a 3x3 depth-wise convolution added to its hidden layer. ``(N, C, H, W)`` -> ``(N, C, H, W)``."""
 
     def __init__(self, channels: int, hidden_channels: int, norm_cfg: dict):
@@ -104,7 +94,7 @@ class Block(nn.Module):
                  norm_cfg: dict):
         super().__init__()
         self.attn = ConvModulation(channels, kernel_size, norm_cfg)
-        self.mlp = ConvMlp(channels, mlp_ratio * channels, norm_cfg)
+        self.mlp = ResidualConvMlp(channels, mlp_ratio * channels, norm_cfg)
         self.drop_path = DropPath(drop_path)
         for name in ('layer_scale_1', 'layer_scale_2'):
             scale = None if layer_scale is None else nn.Parameter(torch.full((channels, ), layer_scale))
@@ -128,7 +118,7 @@ def stride4_stem(in_channels: int, channels: int, norm_cfg: dict) -> nn.Sequenti
     return nn.Sequential(
         nn.Conv2d(in_channels, hidden, 3, 2, 1, bias=False), nn.GELU(),
         build_norm_layer(norm_cfg, hidden)[1], nn.Conv2d(hidden, hidden, 3, 1, 1, bias=False), nn.GELU(),
-        build_norm_layer(norm_cfg, hidden)[1], Halving(hidden, channels, bias=False))
+        build_norm_layer(norm_cfg, hidden)[1], PatchConv2d(hidden, channels, 2, bias=False))
 
 
 def pixel_stem(in_channels: int, channels: int) -> nn.Sequential:
@@ -138,7 +128,7 @@ def pixel_stem(in_channels: int, channels: int) -> nn.Sequential:
 
 def group_norm_halving(channels: int) -> nn.Sequential:
     """The document's way between two stages: all of an image normed at once, then 2x2, to ``2C`` channels."""
-    return nn.Sequential(nn.GroupNorm(1, channels), Halving(channels, 2 * channels, bias=False))
+    return nn.Sequential(nn.GroupNorm(1, channels), PatchConv2d(channels, 2 * channels, 2, bias=False))
 
 
 # theirs -> ours. The paper's release keeps stem and downsampling apart from the stages; the document's code has the
