@@ -53,3 +53,44 @@ def build(name: str, **kwargs):
 def build_small(name: str, **kwargs):
     """For :data:`SMALLEST` and :data:`FAMILIES`: the backbone of a row, or the smaller form in :data:`SHRUNK`."""
     return build(name, **{**SHRUNK.get(name, {}), **kwargs})
+
+
+# Row -> a form of few blocks and channels: networks of which one exported or compiled graph serves every image size.
+# The window of Swin is so large that the second map is one window for some images and several for others.
+ONE_GRAPH = {
+    'odconv_r18':
+    dict(depth=dict(MODELS.get('mmbackbones.ODConvResNet').arch_settings[18], depths=(1, 1, 1, 1)), out_indices=(0, 1)),
+    'swin_t':
+    dict(arch=dict(embed_dims=8, depths=(1, 2, 1, 1), num_heads=(1, 2, 2, 2)), window_size=14, out_indices=(0, 1)),
+    'pvt_s':
+    dict(
+        arch=dict(
+            embed_dims=(8, 16, 16, 16),
+            depths=(1, 1, 1, 1),
+            num_heads=(1, 2, 2, 2),
+            mlp_ratios=(2, 2, 2, 2),
+            sr_ratios=(8, 4, 2, 1)),
+        out_indices=(0, 1)),
+    'pvtv2_b2':
+    dict(
+        arch=dict(
+            embed_dims=(8, 16, 16, 16),
+            depths=(1, 1, 1, 1),
+            num_heads=(1, 2, 2, 2),
+            mlp_ratios=(2, 2, 2, 2),
+            sr_ratios=(8, 4, 2, 1),
+            pool_size=None),
+        out_indices=(0, 1)),
+    'dsnet_t':
+    dict(arch=dict(embed_dims=(16, 16, 32, 32), depths=(1, 1, 1, 1), num_heads=(1, 1, 2, 2))),
+    'conv2former_n':
+    dict(arch=dict(form='paper', embed_dims=8, depths=(1, 1, 1, 1), kernel_size=7, mlp_ratio=2)),
+    'dogenet26':
+    dict(arch=dict(depths=(1, 1, 1, 1), attention='full', attention_stages=(2, 3))),
+    'coatnet0':
+    dict(arch=dict(stem_channels=8, embed_dims=(8, 16, 32, 32), depths=(1, 1, 1, 1))),
+    'botnet50':
+    dict(arch=dict(depths=(1, 1, 1, 1), attention_stages=(3, ), position='relative')),
+    'vit_b16':
+    dict(arch=dict(embed_dims=48, depth=4, num_heads=3)),
+}

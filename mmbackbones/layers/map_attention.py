@@ -38,8 +38,10 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, scale: float, like: Tensor) -> Tens
         v = F.pad(v, (0, q.shape[-1] - dims))
     out = multi_head_attention(q.flatten(2), k.flatten(2), v.flatten(2), num_heads, scale=scale)  # (N, L, heads * D)
     out = out.unflatten(-1, (num_heads, -1))[..., :dims].flatten(2)  # (N, L, heads * d)
-    layout = torch.channels_last if like.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
-    return out.transpose(1, 2).unflatten(2, like.shape[-2:]).contiguous(memory_format=layout)
+    out = out.transpose(1, 2).unflatten(2, like.shape[-2:])
+    # which layout a map has can depend on its size, and a compiler that asks compiles anew; it chooses its own
+    channels_last = not torch.compiler.is_compiling() and like.is_contiguous(memory_format=torch.channels_last)
+    return out.contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
 
 
 class MapAttention(nn.Module):
@@ -128,9 +130,12 @@ class RelativeMapAttention(nn.Module):
         maps = query, self.key(x), self.value(x)
         q, k, v = (_to_tokens(part, self.num_heads) for part in maps)  # (N, L, heads, d), L = H * W
         scale = q.shape[-1]**-0.5
-        padding = -(q.shape[-1] + height + width) % self.alignment
+        length = q.shape[-1] + height + width
+        padding = (length + self.alignment - 1) // self.alignment * self.alignment - length
         row, column = (torch.eye(count, dtype=k.dtype, device=k.device) for count in (height, width))
-        one_hot = torch.cat((row.repeat_interleave(width, 0), column.repeat(height, 1)), -1)  # (L, H + W)
+        row = row[:, None].expand(height, width, height).flatten(0, 1)  # (L, H)
+        column = column.expand(height, width, width).flatten(0, 1)  # (L, W)
+        one_hot = torch.cat((row, column), -1)  # (L, H + W)
         one_hot = one_hot[None, :, None].expand(*k.shape[:3], -1)  # (N, L, heads, H + W)
         q = F.pad(torch.cat((q, self._offset_logits(query).to(q.dtype)), -1), (0, padding))
         k = F.pad(torch.cat((k, one_hot), -1), (0, padding))

@@ -1,64 +1,53 @@
-"""Mean over a map, the first step of every attention that looks at the whole image, and layers that take such means.
+"""Poolings of maps of any size, in one graph."""
+import math
 
-These layers are called with means ``(N, C)`` as with maps: several times faster than with maps of one position.
-"""
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..registry import MODELS
+from .padding import pad_to_multiples, padded_size
 
-__all__ = ['MeanBatchNorm2d', 'MeanConv2d', 'mean_of_map', 'on_means']
-
-
-class _MapMean(torch.autograd.Function):
-    """The gradient is one number a channel; torch's own writes it out over the map before adding it."""
-
-    @staticmethod
-    def forward(ctx, x):
-        ctx.size = x.shape
-        return x.mean((2, 3))
-
-    @staticmethod
-    def backward(ctx, gradient):
-        height, width = ctx.size[2:]
-        return (gradient / (height * width))[:, :, None, None].expand(ctx.size)
+__all__ = ['CeilMaxPool2d', 'HalvingMean']
 
 
-def mean_of_map(x: Tensor) -> Tensor:
-    """``(N, C, H, W)`` -> ``(N, C)``."""
-    # without a gradient there is nothing to save, and a compiler writes nothing out either
-    if not (x.requires_grad and torch.is_grad_enabled()) or torch.compiler.is_compiling():
-        return x.mean((2, 3))
-    return _MapMean.apply(x)
+class CeilMaxPool2d(nn.MaxPool2d):
+    """Maximum over windows. ``(N, C, H, W)`` -> ``(N, C, ceil(H / stride), ceil(W / stride))``.
 
-
-class MeanConv2d(nn.Conv2d):
-    """A 1x1 convolution, on means the linear layer that it then is.
+    Torch finds the size of a pooled map by asking whether the stride divides, for which a compiler would need a graph
+    for each answer. It gets a map that is filled up until the stride does, by what wins no maximum.
 
     Args:
-        in_channels, out_channels, bias: as in ``torch.nn.Conv2d``.
+        kernel_size: side of the windows: the stride, or odd and larger; then they are centred.
+        stride: of the windows.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, bias: bool = True):
-        super().__init__(in_channels, out_channels, 1, bias=bias)
+    def __init__(self, kernel_size: int, stride: int):
+        super().__init__(
+            kernel_size, stride, kernel_size // 2 if kernel_size > stride else 0, ceil_mode=kernel_size == stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(N, C_in, H, W)`` -> ``(N, C_out, H, W)``, or ``(N, C_in)`` -> ``(N, C_out)``."""
-        return F.linear(x, self.weight.flatten(1), self.bias) if x.dim() == 2 else super().forward(x)
+        if not torch.compiler.is_compiling():
+            return super().forward(x)
+        before, over = self.padding, self.kernel_size - self.stride  # how far windows reach out, before and in all
+        height, width = x.shape[2:]
+        bottom, right = (
+            wanted - length + over - before
+            for wanted, length in zip(padded_size((height, width), (self.stride, self.stride)), (height, width)))
+        x = F.pad(x, (before, right, before, bottom), value=-math.inf)
+        return F.max_pool2d(x, self.kernel_size, self.stride)
 
 
-@MODELS.register_module()
-class MeanBatchNorm2d(nn.BatchNorm2d):
-    """A batch norm of maps ``(N, C, H, W)`` or means ``(N, C)``."""
+class HalvingMean(nn.AvgPool2d):
+    """Mean over 2x2; at the end of an odd side, over the pixels that there are.
 
-    def _check_input_dim(self, x: Tensor) -> None:
-        if x.dim() != 2:
-            super()._check_input_dim(x)
+    ``(N, C, H, W)`` -> ``(N, C, ceil(H / 2), ceil(W / 2))``. For a compiler see :class:`CeilMaxPool2d`: with its last
+    row repeated, a map has the same means.
+    """
 
+    def __init__(self):
+        super().__init__(2, ceil_mode=True)
 
-def on_means(layer: nn.Module, x: Tensor) -> Tensor:
-    """Call a layer on means ``(N, C)``. Any but the two above, such as an adapter around one, gets and gives maps."""
-    if isinstance(layer, (MeanConv2d, MeanBatchNorm2d)):
-        return layer(x)
-    return layer(x.view(*x.shape, 1, 1)).flatten(1)
+    def forward(self, x: Tensor) -> Tensor:
+        if not torch.compiler.is_compiling():
+            return super().forward(x)
+        return F.avg_pool2d(pad_to_multiples(x, (2, 2), mode='replicate'), 2)

@@ -5,6 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .padding import is_known
+
 __all__ = ['relative_position_index', 'resize_positions']
 
 
@@ -19,7 +21,7 @@ def resize_positions(table: Tensor, size: Tuple[int, int], mode: str = 'bicubic'
     Returns:
         Tensor: ``(N, C, H, W)``, of the table's dtype.
     """
-    if tuple(table.shape[-2:]) == tuple(size):
+    if all(is_known(own == wanted) for own, wanted in zip(table.shape[-2:], size)):
         return table
     # half precision would round the weights of the interpolation
     resized = F.interpolate(table.to(torch.promote_types(table.dtype, torch.float32)), size, mode=mode)

@@ -6,11 +6,11 @@ section 3.2 (whai362/PVT at 57e2dfa, Apache-2.0).
 """
 from typing import Optional
 
-import torch.nn.functional as F
 from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
 
 from .attention import multi_head_attention
+from .padding import larger, pad_to_size
 
 __all__ = ['SpatialReductionAttention']
 
@@ -65,9 +65,7 @@ class SpatialReductionAttention(nn.Module):
         x = x.permute(0, 3, 1, 2)  # (N, C, H, W)
         if self.pool is not None:
             x = self.pool(x)  # (N, C, pool_size, pool_size)
-        height, width = x.shape[2:]
-        if min(height, width) < self.sr_ratio:
-            x = F.pad(x, (0, max(self.sr_ratio - width, 0), 0, max(self.sr_ratio - height, 0)))
+        x = pad_to_size(x, tuple(larger(length, self.sr_ratio) for length in x.shape[2:]))
         x = self.sr(x).flatten(2).transpose(1, 2)  # (N, S, C)
         return self.act(self.norm(x))
 

@@ -9,7 +9,7 @@ from torch.autograd import Function
 
 from ._eager_cpu import is_eager, works_in_pieces
 from .attention import multi_head_attention
-from .padding import pad_to_multiples, padded_size
+from .padding import is_known, larger, pad_to_size, padded_size
 from .positions import relative_position_index
 
 __all__ = ['WindowAttention', 'window_attention', 'window_mask']
@@ -21,25 +21,50 @@ SCORES = 2**20
 def _partition(x: Tensor, window: Tuple[int, int]) -> Tensor:
     """``(N, H, W, C)`` -> ``(N * windows, h * w, C)``; H and W are multiples of the window's (h, w)."""
     (batch, height, width, channels), (h, w) = x.shape, window
+    # no dimension is left for torch to find out: for a compiler it would be the quotient of two products
     x = x.reshape(batch, height // h, h, width // w, w, channels)
-    return x.transpose(2, 3).reshape(-1, h * w, channels)  # (N, rows, columns, h, w, C) -> (N * windows, h * w, C)
+    return x.transpose(2, 3).flatten(0, 2).flatten(1, 2)  # (N, rows, columns, h, w, C) -> (N * windows, h * w, C)
 
 
-def _merge(x: Tensor, size: Tuple[int, int], window: Tuple[int, int]) -> Tensor:
-    """``(N * windows, h * w, C)`` -> ``(N, H, W, C)``: the opposite of :func:`_partition`."""
-    (height, width), (h, w) = size, window
-    x = x.reshape(-1, height // h, width // w, h, w, x.shape[-1])
-    return x.transpose(2, 3).reshape(-1, height, width, x.shape[-1])  # (N, rows, h, columns, w, C) -> (N, H, W, C)
+def _merge(x: Tensor, size: Tuple[int, int, int], window: Tuple[int, int]) -> Tensor:
+    """``(N * windows, h * w, C)`` -> ``(N, H, W, C)``, the size (N, H, W): the opposite of :func:`_partition`."""
+    (batch, height, width), (h, w) = size, window
+    x = x.reshape(batch, height // h, width // w, h, w, x.shape[-1])
+    return x.transpose(2, 3).reshape(batch, height, width, x.shape[-1])  # (N, rows, h, columns, w, C) -> (N, H, W, C)
+
+
+def _padded_size(size: Tuple[int, int], window: Tuple[int, int]) -> Tuple[int, int]:
+    """(H, W) up to whole windows of (h, w); at least two along each side that a compiler has a symbol for.
+
+    Torch makes a graph of its own for a dimension of one. A second window, of padding, costs little on so small a map.
+    """
+    if not torch.compiler.is_compiling():
+        return padded_size(size, window)
+    counts = ((length + side - 1) // side for length, side in zip(size, window))
+    return tuple(side * (1 if is_known(count == 1) else larger(count, 2)) for count, side in zip(counts, window))
+
+
+def _offset(size: Tuple[int, int], window: Tuple[int, int], shift: Tuple[int, int]) -> Tuple[int, int]:
+    """How many rows and columns of padding lie before a map, so that rolling by ``shift`` brings it to the beginning.
+
+    That is for a compiler's symbols alone: one graph serves sides of many windows, where windows are shifted, and of
+    one, where they must not be.
+    """
+    if not torch.compiler.is_compiling():
+        return 0, 0
+    return tuple(by * larger(1 - length // (side + 1), 0) if by else 0 for length, side, by in zip(size, window, shift))
 
 
 def _build_mask(size: Tuple[int, int], window: Tuple[int, int], shift: Tuple[int, int], dtype: torch.dtype,
                 device: torch.device) -> Tensor:
-    padded = padded_size(size, window)
-    # where on the map each row and column was before the map was rolled
-    y, x = ((torch.arange(length, device=device) + by) % length for length, by in zip(padded, shift))
+    padded = _padded_size(size, window)
+    # where each row and column was before the map was rolled
+    y, x = (torch.arange(length, device=device).roll(-by, 0) for length, by in zip(padded, shift))
     # rolled over the seam or not, in either direction: four regions; padding is the fifth, so that it sees itself only
     region = 2 * (y < shift[0]).int()[:, None] + (x < shift[1]).int()  # (H', W')
-    region = region.masked_fill((y >= size[0])[:, None] | (x >= size[1]), 4)
+    outside = ((at < start) | (at >= start + length)
+               for at, start, length in zip((y, x), _offset(size, window, shift), size))
+    region = region.masked_fill(next(outside)[:, None] | next(outside), 4)
     region = _partition(region[None, :, :, None], window).squeeze(-1)  # (windows, h * w)
     apart = region[:, :, None] != region[:, None]
     # added, which is several times faster than filling
@@ -51,14 +76,6 @@ def _kept_mask(*args) -> Tensor:
     # training may follow on an evaluation in inference mode, whose tensors it must not meet
     with torch.inference_mode(False):
         return _build_mask(*args)
-
-
-def _fits(size: Tuple[int, int], window: Tuple[int, int]) -> bool:
-    """Whether windows fill the map. A compiler that has symbols for H and W and cannot tell gets False, for all."""
-    if torch.compiler.is_compiling():
-        from torch.fx.experimental.symbolic_shapes import statically_known_true
-        return all(statically_known_true(length % step == 0) for length, step in zip(size, window))
-    return all(length % step == 0 for length, step in zip(size, window))
 
 
 def window_mask(size: Tuple[int, int], window: Tuple[int, int], shift: Tuple[int, int], dtype: torch.dtype,
@@ -77,11 +94,12 @@ def window_mask(size: Tuple[int, int], window: Tuple[int, int], shift: Tuple[int
         Tensor | None: ``(windows, h * w, h * w)``, added to the scores: 0, and ``-inf`` for a forbidden pair. None
         where all are allowed.
     """
-    if not any(shift) and _fits(size, window):
+    if not any(shift) and all(is_known(length % side == 0) for length, side in zip(size, window)):
         return None
-    # a compiler must see it being made: nothing that it traces with may be kept
-    build = _build_mask if torch.compiler.is_compiling() else _kept_mask
-    return build(tuple(size), tuple(window), tuple(shift), dtype, device)
+    # whoever traces must see it being made, and nothing that is made meanwhile may be kept: under FakeTensorMode even a
+    # new tensor is a fake one
+    traced = torch.compiler.is_compiling() or type(torch.empty(0, device=device)) is not Tensor
+    return (_build_mask if traced else _kept_mask)(tuple(size), tuple(window), tuple(shift), dtype, device)
 
 
 def _runs(length: int, window: int, shift: int) -> List[Tuple[slice, slice, Optional[slice]]]:
@@ -89,7 +107,7 @@ def _runs(length: int, window: int, shift: int) -> List[Tuple[slice, slice, Opti
 
     The first run is of whole windows, each of the others of a part of one.
     """
-    padded = -(-length // window) * window
+    padded = (length + window - 1) // window * window
     whole = (length - shift) // window
     # positions in the rolled map: the map ends, the padding ends, what was rolled over the seam ends
     edges = sorted({whole * window, length - shift, padded - shift, padded, *range(whole * window, padded, window)})
@@ -105,7 +123,7 @@ def _runs(length: int, window: int, shift: int) -> List[Tuple[slice, slice, Opti
 def _blocks(x: Tensor, windows: Tensor, size: Tuple[int, int], window: Tuple[int, int],
             shift: Tuple[int, int]) -> Iterator[Tuple[Optional[Tensor], Tensor]]:
     """Views of the same positions of a map ``(N, H, W, C)`` and of its windows ``(N * windows, h * w, C)``."""
-    rows, columns = ((-(-length // side)) for length, side in zip(size, window))
+    rows, columns = ((length + side - 1) // side for length, side in zip(size, window))
     windows = windows.view(len(x), rows, columns, *window, x.shape[-1])
     for row_index, row_inside, row in _runs(size[0], window[0], shift[0]):
         for column_index, column_inside, column in _runs(size[1], window[1], shift[1]):
@@ -158,22 +176,22 @@ def _to_windows(x: Tensor, window: Tuple[int, int], shift: Tuple[int, int]) -> T
     """``(N, H, W, C)``, padded with zeros at the bottom and right and rolled -> ``(N * windows, h * w, C)``."""
     if is_eager(x):
         return _ToWindows.apply(x, window, shift)
-    x = pad_to_multiples(x, window, channels_last=True)  # (N, H', W', C)
+    size = x.shape[1:3]
+    x = pad_to_size(
+        x, _padded_size(size, window), channels_last=True, before=_offset(size, window, shift))  # (N, H', W', C)
     if any(shift):
         x = x.roll((-shift[0], -shift[1]), (1, 2))
     return _partition(x, window)
 
 
-def _to_map(x: Tensor, size: Tuple[int, int], window: Tuple[int, int], shift: Tuple[int, int]) -> Tensor:
+def _to_map(x: Tensor, batch: int, size: Tuple[int, int], window: Tuple[int, int], shift: Tuple[int, int]) -> Tensor:
     """``(N * windows, h * w, C)`` -> ``(N, H, W, C)``: the opposite of :func:`_to_windows`."""
     if is_eager(x):
         return _ToMap.apply(x, size, window, shift)
-    x = _merge(x, padded_size(size, window), window)
+    x = _merge(x, (batch, *_padded_size(size, window)), window)
     if any(shift):
         x = x.roll(shift, (1, 2))
-    x = x[:, :size[0], :size[1]]
-    # whether it is contiguous depends on the size: a compiler that has to find out compiles anew
-    return x.clone(memory_format=torch.contiguous_format) if torch.compiler.is_compiling() else x.contiguous()
+    return pad_to_size(x, size, channels_last=True, before=tuple(-start for start in _offset(size, window, shift)))
 
 
 def window_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, mask: Optional[Tensor] = None) -> Tensor:
@@ -191,7 +209,8 @@ def window_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, mask: Option
     if mask is not None:
         bias = bias + mask[:, None]  # (windows, num_heads, L, L)
         # (N * windows, num_heads, L, L); a view for a single image
-        bias = bias.expand(len(q) // len(mask), *bias.shape).flatten(0, 1)
+        # len would make a constant of a compiler's symbol
+        bias = bias.expand(q.shape[0] // mask.shape[0], *bias.shape).flatten(0, 1)
     if bias.requires_grad and is_eager(q):
         return _attend(q, k, v, num_heads, bias)
     return multi_head_attention(q, k, v, num_heads, bias)
@@ -258,10 +277,8 @@ class WindowAttention(nn.Module):
         return self.relative_position_bias_table[index].permute(2, 0, 1).contiguous()
 
     def forward(self, x: Tensor) -> Tensor:
-        size = tuple(x.shape[1:3])
-        longer = [length > self.window_size for length in size]
-        window = tuple(self.window_size if more else length for more, length in zip(longer, size))
-        shift = tuple(self.shift_size if more else 0 for more in longer)
+        batch, *size = x.shape[:3]
+        window, shift = self._windows(size)
         x = _to_windows(x, window, shift)  # (N * windows, h * w, C)
         bias = self.relative_bias(window)
         if works_in_pieces(x):
@@ -269,7 +286,14 @@ class WindowAttention(nn.Module):
         else:
             q, k, v = self.qkv(x).chunk(3, -1)
             x = window_attention(q, k, v, bias.to(q.dtype), window_mask(size, window, shift, q.dtype, q.device))
-        return self.proj(_to_map(x, size, window, shift))
+        return self.proj(_to_map(x, batch, size, window, shift))
+
+    def _windows(self, size: Tuple[int, int]) -> Tuple[Tuple[int, int], Tuple[int, int]]:
+        """(h, w) of the windows on a map of (H, W), and by how many rows and columns these are shifted."""
+        side, by = self.window_size, self.shift_size
+        if not torch.compiler.is_compiling():
+            return tuple(min(side, length) for length in size), tuple(by if length > side else 0 for length in size)
+        return (side, side), tuple(0 if is_known(length <= side) else by for length in size)
 
     def extra_repr(self) -> str:
         return f'window_size={self.window_size}, shift_size={self.shift_size}'

@@ -106,7 +106,8 @@ class BaseBackbone(BaseModule, metaclass=ABCMeta):
         out_indices: which stages' maps are returned; negative ones count from the last.
         frozen_stages: -1 freezes nothing, 0 the stem, n the stem and the first n stages: no gradient, norms in eval
             mode.
-        norm_eval: keep all batch norms in eval mode, so that they use and keep their running statistics.
+        norm_eval: keep all batch norms in eval mode, so that they use and keep their running statistics. A network
+            without batch norms refuses it.
         with_cp: recompute blocks in the backward pass instead of storing their activations.
         init_cfg: ``dict(type='Pretrained', checkpoint=...)`` loads weights strictly, with optional ``prefix`` and
             ``partial``, see :meth:`load_pretrained`; other types of MMEngine work as ever. Defaults to None:
@@ -118,7 +119,7 @@ class BaseBackbone(BaseModule, metaclass=ABCMeta):
         out_strides (tuple[int]): stride of each output map, in input pixels.
 
     Raises:
-        ValueError: ``out_indices`` or ``frozen_stages`` out of range.
+        ValueError: ``out_indices`` or ``frozen_stages`` out of range, or ``norm_eval`` without a batch norm.
     """
     stem_names: Tuple[str, ...] = ()
     # maps foreign weights onto this class; a pure function beside the model
@@ -204,9 +205,12 @@ class BaseBackbone(BaseModule, metaclass=ABCMeta):
                 for parameter in part.parameters():
                     parameter.requires_grad = False
         if mode and self.norm_eval:
-            for module in self.modules():
-                if isinstance(module, _BatchNorm):
-                    module.eval()
+            norms = [module for module in self.modules() if isinstance(module, _BatchNorm)]
+            if not norms:
+                raise ValueError(f'{type(self).__name__}: norm_eval=True is for batch norms, and there are none in it; '
+                                 'leave norm_eval out. Other norms have no running statistics')
+            for norm in norms:
+                norm.eval()
         return self
 
     def init_weights(self) -> None:

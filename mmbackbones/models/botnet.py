@@ -17,8 +17,8 @@ from typing import Dict, Optional, Sequence, Union
 from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
 
-from ..layers import (Bottleneck, MapAttention, RelativeMapAttention, convert_map_positions, resize_map_positions,
-                      static_conv)
+from ..layers import (Bottleneck, CeilMaxPool2d, HalvingMean, MapAttention, RelativeMapAttention, convert_map_positions,
+                      resize_map_positions, static_conv)
 from ..registry import MODELS
 from ._base import BaseBackbone, choose_arch
 
@@ -83,7 +83,7 @@ class BoTNet(BaseBackbone):
         self.conv1 = static_conv(in_channels, 64, 7, 2, 3)
         self.bn1 = build_norm_layer(norm_cfg, 64)[1]
         self.relu = nn.ReLU(inplace=True)
-        self.maxpool = nn.MaxPool2d(3, 2, 1)
+        self.maxpool = CeilMaxPool2d(3, 2)
 
         in_channels, total_stride = 64, 4
         for stage_index in range(self.num_built_stages):
@@ -95,7 +95,7 @@ class BoTNet(BaseBackbone):
                     size = (self.table_image_size // total_stride, ) * 2
                     spatial = nn.Sequential(self.attentions[arch['position']](channels, self.num_heads, size))
                     if stride == 2:
-                        spatial.append(nn.AvgPool2d(2, 2, ceil_mode=True))
+                        spatial.append(HalvingMean())
                 else:
                     spatial = static_conv(channels, channels, 3, stride, 1)
                 blocks.append(Bottleneck(in_channels, channels, spatial, stride, absolute, norm_cfg))

@@ -25,7 +25,7 @@ from mmcv.cnn.bricks.drop import DropPath
 from mmengine.model.weight_init import trunc_normal_
 from torch import Tensor, nn
 
-from ..layers import Mlp, drop_path_ramp, multi_head_attention, relative_position_bias, resize_positions
+from ..layers import HalvingMean, Mlp, drop_path_ramp, multi_head_attention, relative_position_bias, resize_positions
 from ..registry import MODELS
 from ._base import BaseBackbone, choose_arch
 
@@ -33,11 +33,6 @@ __all__ = ['CoAtNet', 'convert_state_dict']
 
 # channels of a head in every variant (caption of table 3)
 HEAD_DIMS = 32
-
-
-def halving_mean() -> nn.AvgPool2d:
-    """Mean over 2x2; at the end of an odd side, over the pixels that there are."""
-    return nn.AvgPool2d(2, ceil_mode=True)
 
 
 class Downsample(nn.Module):
@@ -48,7 +43,7 @@ class Downsample(nn.Module):
 
     def __init__(self, in_channels: int, channels: int):
         super().__init__()
-        self.pool = halving_mean()
+        self.pool = HalvingMean()
         self.expand = nn.Conv2d(in_channels, channels, 1) if in_channels != channels else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -130,7 +125,7 @@ class TransformerBlock(nn.Module):
         super().__init__()
         self.shortcut = Downsample(in_channels, channels) if stride == 2 else nn.Identity()
         self.norm1 = nn.LayerNorm(in_channels, eps=1e-6)
-        self.pool = halving_mean() if stride == 2 else nn.Identity()
+        self.pool = HalvingMean() if stride == 2 else nn.Identity()
         self.attn = RelativeAttention(in_channels, channels, table_size)
         self.norm2 = nn.LayerNorm(channels, eps=1e-6)
         self.mlp = Mlp(channels, 4 * channels)

@@ -13,12 +13,11 @@ import re
 from typing import Dict, Optional, Sequence, Union
 
 import torch
-import torch.nn.functional as F
 from mmcv.cnn import build_norm_layer
 from mmcv.cnn.bricks.drop import DropPath
 from torch import Tensor, nn
 
-from ..layers import drop_path_ramp
+from ..layers import PatchConv2d, drop_path_ramp
 from ..registry import MODELS
 from ._base import BaseBackbone, choose_arch
 
@@ -30,24 +29,13 @@ def normalise_channels(norm: nn.Module, x: Tensor) -> Tensor:
     return norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)  # there and back: (N, H, W, C)
 
 
-class Halving(nn.Conv2d):
-    """2x2 convolution with stride 2, zeros beyond the edge. ``(N, C_in, H, W)`` -> ``(N, C, ceil(H/2), ceil(W/2))``."""
-
-    def __init__(self, in_channels: int, out_channels: int, bias: bool):
-        super().__init__(in_channels, out_channels, 2, 2, bias=bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        right, bottom = x.shape[-1] % 2, x.shape[-2] % 2
-        return super().forward(F.pad(x, (0, right, 0, bottom)) if right or bottom else x)
-
-
 class LayerNormHalving(nn.Module):
     """The paper's way between two stages: ``(N, C, H, W)`` -> ``(N, 2C, ceil(H/2), ceil(W/2))``."""
 
     def __init__(self, in_channels: int, norm_cfg: dict):
         super().__init__()
         self.norm = build_norm_layer(norm_cfg, in_channels)[1]
-        self.conv = Halving(in_channels, 2 * in_channels, bias=True)
+        self.conv = PatchConv2d(in_channels, 2 * in_channels, 2, bias=True)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv(normalise_channels(self.norm, x))
@@ -74,7 +62,7 @@ class ConvModulation(nn.Module):
         return self.proj(self.att(x) * self.v(x))
 
 
-class ConvMlp(nn.Module):
+class ResidualConvMlp(nn.Module):
     """Perceptron with a 3x3 depth-wise convolution added to its hidden layer. ``(N, C, H, W)`` -> ``(N, C, H, W)``."""
 
     def __init__(self, channels: int, hidden_channels: int, norm_cfg: dict):
@@ -106,7 +94,7 @@ class Block(nn.Module):
                  norm_cfg: dict):
         super().__init__()
         self.attn = ConvModulation(channels, kernel_size, norm_cfg)
-        self.mlp = ConvMlp(channels, mlp_ratio * channels, norm_cfg)
+        self.mlp = ResidualConvMlp(channels, mlp_ratio * channels, norm_cfg)
         self.drop_path = DropPath(drop_path)
         for name in ('layer_scale_1', 'layer_scale_2'):
             scale = None if layer_scale is None else nn.Parameter(torch.full((channels, ), layer_scale))
@@ -121,16 +109,16 @@ class Block(nn.Module):
         return x if factor is None else factor[:, None, None] * x
 
 
-def stride4_stem(in_channels: int, channels: int) -> nn.Sequential:
+def stride4_stem(in_channels: int, channels: int, norm_cfg: dict) -> nn.Sequential:
     """The paper's: 3x3 with stride 2, 3x3, 2x2 with stride 2.
 
     ``(N, in_channels, H, W)`` -> ``(N, channels, ceil(H / 4), ceil(W / 4))``.
     """
     hidden = channels // 2
     return nn.Sequential(
-        nn.Conv2d(in_channels, hidden, 3, 2, 1, bias=False), nn.GELU(), nn.BatchNorm2d(hidden),
-        nn.Conv2d(hidden, hidden, 3, 1, 1, bias=False), nn.GELU(), nn.BatchNorm2d(hidden),
-        Halving(hidden, channels, bias=False))
+        nn.Conv2d(in_channels, hidden, 3, 2, 1, bias=False), nn.GELU(),
+        build_norm_layer(norm_cfg, hidden)[1], nn.Conv2d(hidden, hidden, 3, 1, 1, bias=False), nn.GELU(),
+        build_norm_layer(norm_cfg, hidden)[1], PatchConv2d(hidden, channels, 2, bias=False))
 
 
 def pixel_stem(in_channels: int, channels: int) -> nn.Sequential:
@@ -140,7 +128,7 @@ def pixel_stem(in_channels: int, channels: int) -> nn.Sequential:
 
 def group_norm_halving(channels: int) -> nn.Sequential:
     """The document's way between two stages: all of an image normed at once, then 2x2, to ``2C`` channels."""
-    return nn.Sequential(nn.GroupNorm(1, channels), Halving(channels, 2 * channels, bias=False))
+    return nn.Sequential(nn.GroupNorm(1, channels), PatchConv2d(channels, 2 * channels, 2, bias=False))
 
 
 # theirs -> ours. The paper's release keeps stem and downsampling apart from the stages; the document's code has the
@@ -199,6 +187,8 @@ class Conv2Former(BaseBackbone):
         out_indices, frozen_stages, norm_eval, with_cp, init_cfg: see :class:`BaseBackbone`. The only batch norms are in
             the stem of the paper's form.
         norm_cfg: of the layer norms.
+        stem_norm_cfg: of the two norms in the stem of the paper's form. Defaults to None: batch norms. The form for
+            small images has none there, and none but those of ``norm_cfg`` that can be chosen.
 
     Raises:
         ValueError: an argument is out of range; it lists the choices.
@@ -224,6 +214,7 @@ class Conv2Former(BaseBackbone):
                  frozen_stages: int = -1,
                  norm_eval: bool = False,
                  norm_cfg: dict = dict(type='LN', eps=1e-6),
+                 stem_norm_cfg: Optional[dict] = None,
                  with_cp: bool = False,
                  init_cfg: Optional[dict] = None):
         arch = choose_arch(type(self).__name__, arch, self.arch_settings)
@@ -232,7 +223,12 @@ class Conv2Former(BaseBackbone):
             raise ValueError(f"{type(self).__name__}: form={arch['form']!r}; choose from 'paper', 'cifar'")
         small = arch['form'] == 'cifar'
         embed_dims, depths = arch['embed_dims'], arch['depths']
-        self.stem = (pixel_stem if small else stride4_stem)(in_channels, embed_dims)
+        if small and stem_norm_cfg is not None:
+            raise ValueError(
+                f"{type(self).__name__}: stem_norm_cfg={stem_norm_cfg!r}, but the stem of form='cifar' has "
+                'no norm; leave it out')
+        self.stem = pixel_stem(in_channels, embed_dims) if small else stride4_stem(in_channels, embed_dims,
+                                                                                   stem_norm_cfg or dict(type='BN'))
         rates = drop_path_ramp(drop_path_rate, depths)
         for stage_index in range(self.num_built_stages):
             channels = embed_dims * 2**stage_index

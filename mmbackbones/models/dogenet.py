@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
 
-from ..layers import Bottleneck, MapAttention, convert_map_positions, resize_map_positions
+from ..layers import Bottleneck, HalvingMean, MapAttention, convert_map_positions, resize_map_positions
 from ..registry import MODELS
 from ._base import BaseBackbone, choose_arch
 
@@ -146,7 +146,7 @@ class DogeNet(BaseBackbone):
                     size = (self.table_image_size // total_stride, ) * 2
                     spatial = nn.Sequential(make_attention(channels, self.num_heads, size))
                     if stride == 2:
-                        spatial.append(nn.AvgPool2d(2, 2, ceil_mode=True))
+                        spatial.append(HalvingMean())
                 else:
                     spatial = nn.Sequential(
                         nn.Conv2d(channels, channels, 3, stride, 1, bias=False), SqueezeExcitation(channels))

@@ -19,26 +19,13 @@ from mmcv.cnn import build_norm_layer
 from mmcv.cnn.bricks.drop import DropPath
 from torch import Tensor, nn
 
-from ..layers import co_attention, drop_path_ramp, linear_memory_attention, pad_to_multiples
+from ..layers import PatchConv2d, co_attention, drop_path_ramp, larger, linear_memory_attention
 from ..registry import MODELS
 from ._base import BaseBackbone, choose_arch
 
 __all__ = ['DSNet', 'convert_state_dict']
 
 MLP_RATIO = 4
-
-
-class PatchEmbed(nn.Conv2d):
-    """A linear layer on patches. ``(N, C_in, H, W)`` -> ``(N, C, ceil(H / patch_size), ceil(W / patch_size))``.
-
-    Patches that reach over the right or lower edge see zeros there; none lies outside the map.
-    """
-
-    def __init__(self, in_channels: int, embed_dims: int, patch_size: int):
-        super().__init__(in_channels, embed_dims, patch_size, patch_size)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(pad_to_multiples(x, self.stride))
 
 
 class CoAttention(nn.Module):
@@ -124,7 +111,7 @@ class DualStreamBlock(nn.Module):
         coarse, fine = x.chunk(2, 1)
         fine = fine + self.local_conv(self.local_norm(fine))
 
-        grid = [max(1, (length + (self.pool - 1) * self.ceil_mode) // self.pool) for length in size]
+        grid = [larger((length + (self.pool - 1) * self.ceil_mode) // self.pool, 1) for length in size]
         coarse = F.interpolate(coarse, grid, mode='bilinear').flatten(2).transpose(1, 2)  # (N, S, C / 2)
         q, k, v = self.global_qkv(self.global_norm(coarse)).chunk(3, -1)
         dropout_p = self.attn_drop_rate if self.training else 0.
@@ -229,9 +216,9 @@ class DSNet(BaseBackbone):
             raise ValueError(f'{owner}: attn_drop_rate={attn_drop_rate} must be at least 0 and below 1')
         embed_dims, depths, num_heads = arch['embed_dims'], arch['depths'], arch['num_heads']
         rates = sum(drop_path_ramp(drop_path_rate, depths), [])  # each stage takes them from the start
-        self.patch_embed = PatchEmbed(in_channels, embed_dims[0], 4)
+        self.patch_embed = PatchConv2d(in_channels, embed_dims[0], 4)
         for index in range(self.num_built_stages):
-            blocks = [PatchEmbed(embed_dims[index - 1], embed_dims[index], 2)] if index else []
+            blocks = [PatchConv2d(embed_dims[index - 1], embed_dims[index], 2)] if index else []
             for rate in rates[:depths[index]]:
                 blocks.append(
                     DualStreamBlock(

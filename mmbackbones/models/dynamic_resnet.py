@@ -13,7 +13,7 @@ from typing import Callable, Dict, Optional, Sequence, Union
 from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
 
-from ..layers import CondConv2d, DyConv2d, ODConv2d, add_temperatures, static_conv
+from ..layers import CeilMaxPool2d, CondConv2d, DyConv2d, ODConv2d, add_temperatures, static_conv
 from ..registry import MODELS
 from ._base import BaseBackbone, choose_arch
 
@@ -120,7 +120,7 @@ class DynamicResNet(BaseBackbone):
         self.conv1 = static_conv(in_channels, 64, 7, 2, 3)
         self.bn1 = build_norm_layer(norm_cfg, 64)[1]
         self.relu = nn.ReLU(inplace=True)
-        self.maxpool = nn.MaxPool2d(3, 2, 1)
+        self.maxpool = CeilMaxPool2d(3, 2)
 
         blocks_left, in_channels, total_stride = sum(depths), 64, 4
         for stage_index in range(self.num_built_stages):

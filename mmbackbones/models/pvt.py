@@ -20,10 +20,10 @@ from typing import Callable, Dict, Optional, Sequence, Union
 
 import torch
 from mmcv.cnn import build_norm_layer
-from mmcv.cnn.bricks.drop import DropPath
 from torch import Tensor, nn
 
-from ..layers import ConvMlp, Mlp, SpatialReductionAttention, drop_path_ramp, pad_to_multiples, resize_positions
+from ..layers import (ConvMlp, Mlp, PatchConv2d, PreNormBlock, SpatialReductionAttention, drop_path_ramp,
+                      resize_positions)
 from ..registry import MODELS
 from ._base import BaseBackbone, choose_arch
 
@@ -50,9 +50,8 @@ class PatchEmbed(nn.Module):
                  norm_cfg: dict,
                  table_size: Optional[int] = None):
         super().__init__()
-        self.stride = stride
-        self.overlaps = kernel_size > stride
-        self.proj = nn.Conv2d(in_channels, embed_dims, kernel_size, stride, kernel_size // 2 if self.overlaps else 0)
+        self.proj = nn.Conv2d(in_channels, embed_dims, kernel_size, stride, kernel_size // 2) \
+            if kernel_size > stride else PatchConv2d(in_channels, embed_dims, stride)
         self.norm = build_norm_layer(norm_cfg, embed_dims)[1]
         self.positions = None
         if table_size is not None:
@@ -60,29 +59,11 @@ class PatchEmbed(nn.Module):
             nn.init.trunc_normal_(self.positions, std=0.02)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x.permute(0, 3, 1, 2)  # (N, C_in, H, W)
-        if not self.overlaps:
-            x = pad_to_multiples(x, (self.stride, self.stride))  # each patch still holds a pixel of the image
-        x = self.norm(self.proj(x).permute(0, 2, 3, 1))  # (N, H', W', C)
+        x = self.proj(x.permute(0, 3, 1, 2))  # (N, C, H', W')
+        x = self.norm(x.permute(0, 2, 3, 1))  # (N, H', W', C)
         if self.positions is None:
             return x
         return x + resize_positions(self.positions, x.shape[1:3], 'bilinear').permute(0, 2, 3, 1)  # (1, H', W', C)
-
-
-class Block(nn.Module):
-    """Attention and MLP, each behind a norm and beside a shortcut. ``(N, H, W, C)`` -> ``(N, H, W, C)``."""
-
-    def __init__(self, embed_dims: int, attn: nn.Module, mlp: nn.Module, drop_path: float, norm_cfg: dict):
-        super().__init__()
-        self.norm1 = build_norm_layer(norm_cfg, embed_dims)[1]
-        self.attn = attn
-        self.norm2 = build_norm_layer(norm_cfg, embed_dims)[1]
-        self.mlp = mlp
-        self.drop_path = DropPath(drop_path)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.drop_path(self.attn(self.norm1(x)))
-        return x + self.drop_path(self.mlp(self.norm2(x)))
 
 
 # names of timm (second version) and of MMDetection (both), which count stages from 0 -> the authors'
@@ -212,7 +193,8 @@ class PyramidTransformer(BaseBackbone):
                 attn = SpatialReductionAttention(channels, num_heads, arch['sr_ratios'][index], arch.get('pool_size'),
                                                  inner_norm_cfg)
                 modules.append(
-                    Block(channels, attn, mlp(channels, channels * arch['mlp_ratios'][index]), drop_path, norm_cfg))
+                    PreNormBlock(channels, attn, mlp(channels, channels * arch['mlp_ratios'][index]), drop_path,
+                                 norm_cfg))
             if norm_stages:
                 modules.append(build_norm_layer(norm_cfg, channels)[1])
             if index == 0:

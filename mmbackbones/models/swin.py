@@ -19,10 +19,9 @@ import re
 from typing import Dict, Optional, Sequence, Tuple, Union
 
 from mmcv.cnn import build_norm_layer
-from mmcv.cnn.bricks.drop import DropPath
 from torch import Tensor, nn
 
-from ..layers import Mlp, WindowAttention, drop_path_ramp, pad_to_multiples, resize_positions
+from ..layers import Mlp, PatchConv2d, PreNormBlock, WindowAttention, drop_path_ramp, pad_to_multiples, resize_positions
 from ..registry import MODELS
 from ._base import BaseBackbone, choose_arch
 
@@ -39,12 +38,11 @@ class PatchEmbed(nn.Module):
 
     def __init__(self, in_channels, embed_dims, norm_cfg):
         super().__init__()
-        self.proj = nn.Conv2d(in_channels, embed_dims, self.stride, self.stride)
+        self.proj = PatchConv2d(in_channels, embed_dims, self.stride)
         self.norm = build_norm_layer(norm_cfg, embed_dims)[1]
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.proj(pad_to_multiples(x, (self.stride, self.stride)))
-        return self.norm(x.permute(0, 2, 3, 1))  # (N, C, H, W) -> (N, H, W, C)
+        return self.norm(self.proj(x).permute(0, 2, 3, 1))  # (N, C, H, W) -> (N, H, W, C)
 
 
 class PatchMerging(nn.Module):
@@ -60,22 +58,6 @@ class PatchMerging(nn.Module):
         # (N, H, W, C) -> (N, H / 2, row, W / 2, column, C) -> (N, H / 2, W / 2, column, row, C)
         x = x.unflatten(2, (-1, 2)).unflatten(1, (-1, 2)).permute(0, 1, 3, 4, 2, 5)
         return self.reduction(self.norm(x.flatten(3)))
-
-
-class SwinBlock(nn.Module):
-    """Window attention and a perceptron, each behind a norm and beside a shortcut (equation 3). ``(N, H, W, C)``."""
-
-    def __init__(self, embed_dims, num_heads, window_size, shift, drop_path, norm_cfg):
-        super().__init__()
-        self.norm1 = build_norm_layer(norm_cfg, embed_dims)[1]
-        self.attn = WindowAttention(embed_dims, num_heads, window_size, shift)
-        self.norm2 = build_norm_layer(norm_cfg, embed_dims)[1]
-        self.mlp = Mlp(embed_dims, 4 * embed_dims)
-        self.drop_path = DropPath(drop_path)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.drop_path(self.attn(self.norm1(x)))
-        return x + self.drop_path(self.mlp(self.norm2(x)))
 
 
 def _by_columns(value: Tensor) -> Tensor:
@@ -172,9 +154,9 @@ class SwinTransformer(BaseBackbone):
                 raise ValueError(
                     f'{owner}: num_heads={heads} of stage {stage_index} must divide its {channels} channels')
             for block_index in range(depths[stage_index]):
-                blocks.append(
-                    SwinBlock(channels, heads, window_size, block_index % 2 == 1, drop_paths[stage_index][block_index],
-                              norm_cfg))
+                attn = WindowAttention(channels, heads, window_size, shift=block_index % 2 == 1)
+                drop_path_rate = drop_paths[stage_index][block_index]
+                blocks.append(PreNormBlock(channels, attn, Mlp(channels, 4 * channels), drop_path_rate, norm_cfg))
             self.add_stage(nn.Sequential(*blocks), channels, PatchEmbed.stride * 2**stage_index)
             if stage_index in self.out_indices:
                 self.add_module(f'norm{stage_index}', build_norm_layer(norm_cfg, channels)[1])

@@ -21,12 +21,11 @@ import re
 from typing import Dict, Optional, Sequence, Tuple, Union
 
 import torch
-import torch.nn.functional as F
 from mmcv.cnn import build_norm_layer
-from mmcv.cnn.bricks.drop import DropPath
 from torch import Tensor, nn
 
-from ..layers import Mlp, drop_path_ramp, multi_head_attention, resize_positions
+from ..layers import (CeilMaxPool2d, Mlp, PatchConv2d, PreNormBlock, drop_path_ramp, multi_head_attention, pad_to_size,
+                      resize_positions)
 from ..registry import MODELS
 from ._base import BaseBackbone, choose_arch
 
@@ -49,13 +48,10 @@ class PatchEmbed(nn.Module):
     def __init__(self, in_channels: int, embed_dims: int, patch_size: int, table_size: int):
         super().__init__()
         self.patch_size = patch_size
-        self.proj = nn.Conv2d(in_channels, embed_dims, patch_size, patch_size)
+        self.proj = PatchConv2d(in_channels, embed_dims, patch_size)
         self.pos_embed = nn.Parameter(torch.empty(1, embed_dims, table_size, table_size))
 
     def forward(self, x: Tensor) -> Tensor:
-        bottom, right = (-size % self.patch_size for size in x.shape[-2:])
-        if bottom or right:
-            x = F.pad(x, (0, right, 0, bottom))
         x = self.proj(x)
         x = x + resize_positions(self.pos_embed, x.shape[-2:])
         return x.permute(0, 2, 3, 1)  # (N, H / P, W / P, C)
@@ -75,22 +71,6 @@ class Attention(nn.Module):
         return self.proj(multi_head_attention(q, k, v, self.num_heads)).view_as(x)
 
 
-class Block(nn.Module):
-    """Attention and a perceptron, each with norm first and a shortcut. ``(N, H, W, C)`` -> the same."""
-
-    def __init__(self, embed_dims: int, num_heads: int, drop_path_rate: float, norm_cfg: dict):
-        super().__init__()
-        self.norm1 = build_norm_layer(norm_cfg, embed_dims)[1]
-        self.attn = Attention(embed_dims, num_heads)
-        self.norm2 = build_norm_layer(norm_cfg, embed_dims)[1]
-        self.mlp = Mlp(embed_dims, 4 * embed_dims)
-        self.drop_path = DropPath(drop_path_rate)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.drop_path(self.attn(self.norm1(x)))
-        return x + self.drop_path(self.mlp(self.norm2(x)))
-
-
 class ChannelNorm(nn.LayerNorm):
     """Layer norm over the channels of every pixel. ``(N, C, H, W)`` -> the same."""
 
@@ -108,7 +88,7 @@ def pyramid_level(channels: int, patch_size: int, stride: int) -> nn.Module:
         more, else ``(N, C, ceil(r H), ceil(r W))``.
     """
     if stride > patch_size:
-        return nn.MaxPool2d(stride // patch_size, ceil_mode=True)
+        return CeilMaxPool2d(stride // patch_size, stride // patch_size)
     layers = []
     while patch_size > stride:
         if layers:
@@ -231,7 +211,10 @@ class VisionTransformer(BaseBackbone):
         self.patch_embed = PatchEmbed(in_channels, embed_dims, patch_size, img_size // patch_size)
         rates = drop_path_ramp(drop_path_rate, (depth // NUM_STAGES, ) * NUM_STAGES)
         for index, stride in enumerate(STRIDES):
-            blocks = [Block(embed_dims, num_heads, rate, norm_cfg) for rate in rates[index]]
+            blocks = [
+                PreNormBlock(embed_dims, Attention(embed_dims, num_heads), Mlp(embed_dims, 4 * embed_dims), rate,
+                             norm_cfg) for rate in rates[index]
+            ]
             self.add_stage(nn.Sequential(*blocks), embed_dims * min(stride, patch_size) // patch_size, stride)
         self.norm = build_norm_layer(norm_cfg, embed_dims)[1]
         self.pyramid = nn.ModuleDict(
@@ -266,8 +249,9 @@ class VisionTransformer(BaseBackbone):
         x = self.norm(x).permute(0, 3, 1, 2).contiguous()  # (N, C, H / P, W / P)
         outs = []
         for level, stride in zip(self.pyramid.values(), self.out_strides):
+            rows, columns = ((length + stride - 1) // stride for length in (height, width))
             # what a patch over the edge has beyond it is cut off
-            outs.append(self._run(level, x)[..., :-(-height // stride), :-(-width // stride)].contiguous())
+            outs.append(pad_to_size(self._run(level, x), (rows, columns)).contiguous())
         return tuple(outs)
 
     def resize_tables(self, state_dict: Dict[str, Tensor]) -> Dict[str, Tensor]:

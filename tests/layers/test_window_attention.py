@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from reference.window_attention import window_attention as reference
 from reference.window_attention import window_positions
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from mmbackbones.layers import WindowAttention, window_attention, window_mask
 
@@ -93,9 +94,9 @@ def test_what_the_padding_holds_changes_nothing(shift, monkeypatch):
     x = draw(2, 9, 13, 8).detach()
     expected, filled = layer(x), []
 
-    def pad(input, pad):
+    def pad(input, pad, mode):
         filled.append(pad)
-        return pad_with_zeros(input, pad, value=1e3)
+        return pad_with_zeros(input, pad, mode, value=1e3)
 
     pad_with_zeros = F.pad
     monkeypatch.setattr(F, 'pad', pad)
@@ -113,3 +114,14 @@ def test_masks_are_built_once_for_a_size_and_serve_any_mode():
     assert window_mask((11, 9), (4, 4), (0, 0), *kind) is not None  # the padding
     assert window_mask((8, 12), (4, 4), (0, 0), *kind) is None
     assert window_mask((11, 9), (4, 4), (2, 2), torch.float32, torch.device('meta')).is_meta
+
+
+def test_a_run_under_fake_tensors_leaves_no_mask_behind():
+    arguments = (5, 7), (3, 3), (1, 1), torch.float32, torch.device('cpu')
+    module._kept_mask.cache_clear()
+    with FakeTensorMode():
+        assert isinstance(window_mask(*arguments), FakeTensor)
+    kept = window_mask(*arguments)
+    assert type(kept) is torch.Tensor and window_mask(*arguments) is kept
+    with FakeTensorMode():  # and a kept one is not handed to it
+        assert isinstance(window_mask(*arguments), FakeTensor)

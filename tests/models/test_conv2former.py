@@ -4,14 +4,14 @@ import torch
 from cases import build
 from torch import nn
 
+from mmbackbones.layers import PatchConv2d
 from mmbackbones.models import Conv2Former
-from mmbackbones.models.conv2former import Halving
 
 
 @pytest.mark.parametrize('height, width', [(8, 6), (7, 6), (8, 5), (7, 5)])
 def test_padding_before_a_2x2_convolution_changes_no_position_that_has_all_its_pixels(height, width):
     torch.manual_seed(0)
-    conv, x = Halving(3, 4, bias=True), torch.randn(2, 3, height, width)
+    conv, x = PatchConv2d(3, 4, 2), torch.randn(2, 3, height, width)
     ours, cut = conv(x), nn.Conv2d.forward(conv, x)
     assert ours.shape[2:] == ((height + 1) // 2, (width + 1) // 2)
     torch.testing.assert_close(ours[:, :, :height // 2, :width // 2], cut)

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ...registry import MODELS
-from ..pooling import MeanConv2d, mean_of_map, on_means
+from ..means import MeanConv2d, mean_of_map, on_means
 from .cost import choose_form, find_form
 from .forms import FORMS, Form, Geometry
 
