@@ -62,7 +62,7 @@ def test_any_choice_of_outputs_leaves_no_dead_parameter(name):
     full = build_small(name).eval()
     x = torch.randn(2, 3, 64, 64)
     maps = full(x)
-    for out_indices, expected in ((0, (0, )), (-1, (3, )), ((1, 2), (1, 2)), ((0, -2), (0, 2)), ([1, 3], (1, 3))):
+    for out_indices, expected in ((0, (0, )), (-1, (3, )), ((0, -2), (0, 2)), ([1, 3], (1, 3))):
         backbone = build_small(name, out_indices=out_indices).eval()
         assert backbone.out_indices == expected
         assert backbone.out_channels == tuple(full.out_channels[i] for i in expected)
