@@ -55,7 +55,8 @@ class Tables:
             for column in columns:
                 detector, name = pair_of(row, column)
                 try:
-                    cells.append(f'{matrix.train_and_infer(detector, name):.1f}')
+                    matrix.train_and_infer(detector, name)
+                    cells.append(f'{matrix.millions(detector, name):.1f}')
                 except SwapError:
                     cells.append('refused')
                     if (detector, name) not in matrix.REFUSED:

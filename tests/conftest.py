@@ -11,6 +11,7 @@ from typing import Callable
 import mmengine.config.utils
 import pytest
 from helpers import ROOT, shared_data
+from yapf.yapflib import yapf_api
 
 # Before torch is imported. Threads that wait for each other in a spin slow everything where tests run side by side.
 os.environ.setdefault('OMP_NUM_THREADS', '1')
@@ -18,6 +19,18 @@ os.environ.setdefault('OMP_NUM_THREADS', '1')
 
 # MMEngine parses a hundred metafiles anew, half a second, for each config of a package that it reads.
 mmengine.config.utils.load = functools.lru_cache(maxsize=None)(mmengine.config.utils.load)
+_format, _formatted = yapf_api.FormatCode, {}
+
+
+def _format_once(text: str, **kwargs):
+    """MMEngine formats the text of one config seven times in a run, which takes as long as some trainings here."""
+    key = (text, repr(kwargs))
+    if key not in _formatted:
+        _formatted[key] = _format(text, **kwargs)
+    return _formatted[key]
+
+
+yapf_api.FormatCode = _format_once
 
 
 def pytest_collection_modifyitems(items):

@@ -3,11 +3,13 @@ import numpy as np
 import torch
 from cases import ROWS
 from helpers import build, images, scope_of
+from mmengine.config import Config
 from mmengine.logging import MessageHub
 from mmengine.model import revert_sync_batchnorm
 from mmengine.structures import PixelData
 
 from mmbackbones.config.check import check_config
+from mmbackbones.config.meta_run import build as build_on_meta
 from mmbackbones.swap import load_config, swap_backbone
 
 # every family meets these
@@ -50,8 +52,8 @@ DETECTORS = {
 }
 BACKBONES = ('swin_t', 'odconv_r50', 'pvt_s', 'dogenet26', 'mobilenetv3_large_100')
 
-# pixels, where 128 are too few: SSD's last map is one position of the whole image; DINO picks 900 positions
-SIZES = {'SSD': 300, 'DINO': 256}
+# pixels, where 64 are too few: SSD's last map is one position of the whole image
+SIZES = {'SSD': 300}
 
 # what is not asked to infer, because it does not with MMDetection's own backbone either
 NO_INFERENCE = {
@@ -74,11 +76,21 @@ def smallest_of_each_family() -> tuple:
 
 
 def reduce(node, key: str = '') -> None:
-    """Fewer proposals and samples and smaller images, for speed, and no weights from the network; the shapes stay."""
+    """Fewer proposals, queries and samples, shorter transformers and narrower heads, for speed, and no weights from the
+    network; what backbone and neck hand on stays.
+    """
     if isinstance(node, dict):
-        for name, most in (('max_per_img', 50), ('nms_pre', 200)):
-            if key in ('rpn', 'rpn_proposal') and isinstance(node.get(name), int):
+        if key in ('encoder', 'decoder', 'transformer_decoder') and 'num_layers' in node:
+            node['num_layers'] = 2
+        if key == 'bbox_head' and 'fc_out_channels' in node:
+            node['fc_out_channels'] = 64
+        for part, name, most in (('rpn', 'max_per_img', 20), ('rpn', 'nms_pre', 200), ('rcnn', 'max_per_img', 5)):
+            if key.startswith(part) and isinstance(node.get(name), int):
                 node[name] = min(node[name], most)
+        if key == '' and 'num_queries' in node:
+            node['num_queries'] = 50
+        if 'num_grids' in node:  # of SOLOv2
+            node['num_grids'] = [12, 10, 8, 6, 4]
         if node.get('type') == 'RandomSampler':
             node['num'] = min(node['num'], 32)
         if node.get('batch_augments'):  # Mask2Former pads every image to 1024 pixels
@@ -87,7 +99,7 @@ def reduce(node, key: str = '') -> None:
             node['init_cfg'] = None  # of the last stage of ResNet, which is the head's in Faster R-CNN C4
     items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, (list, tuple)) else ()
     for name, child in items:
-        reduce(child, name)
+        reduce(child, name if isinstance(node, dict) else key)
 
 
 def detector_images(cfg, detector: str, size: int) -> dict:
@@ -101,22 +113,29 @@ def detector_images(cfg, detector: str, size: int) -> dict:
     return data
 
 
-def train_and_infer(detector: str, name: str) -> float:
+def swapped(detector: str, name: str) -> Config:
+    """The config of a detector of :data:`COMMON` or :data:`DETECTORS` with the backbone of a catalogue row."""
+    return swap_backbone(load_config(f'mmdet::{(COMMON | DETECTORS)[detector]}.py'), name)[0]
+
+
+def millions(detector: str, name: str) -> float:
+    """Millions of parameters of that model."""
+    cfg = swapped(detector, name)
+    return sum(parameter.numel() for parameter in build_on_meta(cfg, cfg.model).parameters()) / 1e6
+
+
+def train_and_infer(detector: str, name: str) -> None:
     """Put a backbone into a detector; follow it on the meta device, train one step, infer. Raises where that fails.
 
     Args:
         detector: a key of :data:`COMMON` or :data:`DETECTORS`.
         name: of a catalogue row.
-
-    Returns:
-        float: millions of parameters of the model.
     """
     torch.manual_seed(0)
-    config = {**COMMON, **DETECTORS}[detector]
-    cfg, _ = swap_backbone(load_config(f'mmdet::{config}.py'), name)
+    cfg = swapped(detector, name)
     assert check_config(cfg) == []
     reduce(cfg.model)
-    size = SIZES.get(detector, 128)
+    size = SIZES.get(detector, 64)
     MessageHub.get_current_instance().update_info('epoch', 0)  # which TOOD asks for; a training loop tells it
     with scope_of(cfg):
         model = revert_sync_batchnorm(build(cfg)).train()  # synchronised ones need a GPU
@@ -131,4 +150,3 @@ def train_and_infer(detector: str, name: str) -> float:
             model.eval()
             with torch.no_grad():
                 assert len(model.test_step(detector_images(cfg, detector, size))) == 2
-    return sum(parameter.numel() for parameter in model.parameters()) / 1e6
