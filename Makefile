@@ -33,7 +33,7 @@ demo: $(VENV)/.ready
 	$(BIN)/python tools/demo.py
 
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest -rs -n $(WORKERS) --dist worksteal --durations=10
+	$(BIN)/python -m pytest -rs -n $(WORKERS) --dist worksteal --durations=20
 
 quick: $(VENV)/.ready
 	$(BIN)/python -m pytest -rs -n $(WORKERS) --dist worksteal -m 'not slow and not exhaustive'

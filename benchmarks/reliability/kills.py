@@ -178,7 +178,7 @@ def _compare(whole: Path, killed: Path) -> str:
 
 
 def run(count: int, seed: int) -> Iterator[Record]:
-    """Kill ``count`` times, in as many runs as that takes."""
+    """Kill ``count`` times, in as many runs as that takes; the kinds take turns, and the seed says which is first."""
     rng = random.Random(seed)
     folder = Path(tempfile.mkdtemp(prefix='kills'))
     make_shapes(folder / 'data', num_train=12, num_val=4, image_size=96)
@@ -188,7 +188,7 @@ def run(count: int, seed: int) -> Iterator[Record]:
     kills = runs = 0
     try:
         while kills < count:
-            name = several[0] if runs % SEVERAL == SEVERAL - 1 else singles[runs % len(singles)]
+            name = several[0] if runs % SEVERAL == SEVERAL - 1 else singles[(runs + seed) % len(singles)]
             kind, stem = KINDS[name], f'kind{list(KINDS).index(name)}'
             runs += 1
             config = folder / f'{stem}.py'

@@ -7,6 +7,7 @@ import pytest
 from helpers import ROOT, tool
 from mmengine.config import Config
 
+from mmbackbones import training
 from mmbackbones.errors import InputError
 from mmbackbones.training.options import guard_images, move_data_root
 from mmbackbones.training.start import set_backbone_weights
@@ -105,7 +106,7 @@ def _ap(output: str) -> float:
 
 
 @pytest.mark.slow
-def test_two_processes_train_and_evaluate_as_one_does(shapes, tiny_config, tmp_path):
+def test_two_processes_train_and_evaluate_as_one_does(shapes, tiny_config, tmp_path, capfd):
     work_dir = tmp_path / 'a folder'
     shutil.copy(tiny_config, tmp_path / 'a config.py')
     config = tmp_path / 'a config.py'
@@ -123,9 +124,11 @@ def test_two_processes_train_and_evaluate_as_one_does(shapes, tiny_config, tmp_p
     assert Config.fromfile(work_dir / 'a config.py').randomness.seed == 0
 
     options = ('--data-root', shapes, '--work-dir', tmp_path / 'test')
-    one = tool('test.py', config, work_dir / 'epoch_1.pth', *options)
     two = tool('dist_test.sh', config, work_dir / 'epoch_1.pth', 2, *options)
-    for done in (one, two):
-        assert done.returncode == 0, done.stdout
-        assert re.search(r'Epoch\(test\) \[1/[24]\] +eta', done.stdout)
-    assert _ap(one.stdout) == _ap(two.stdout) == _ap(trained.stdout)
+    assert two.returncode == 0, two.stdout
+    capfd.readouterr()
+    training.test([str(arg) for arg in (config, work_dir / 'epoch_1.pth', *options)])
+    one = ''.join(capfd.readouterr())
+    for said in (one, two.stdout):
+        assert re.search(r'Epoch\(test\) \[1/[24]\] +eta', said)
+    assert _ap(one) == _ap(two.stdout) == _ap(trained.stdout)
