@@ -10,7 +10,6 @@ from torch.overrides import TorchFunctionMode
 
 __all__ = ['on_meta']
 
-
 # What initialisation does to weights. Without values to set, on the meta device it is half the time of a build.
 DRAWS = {Tensor.uniform_, Tensor.normal_, Tensor.erfinv_, Tensor.clamp_}
 

@@ -16,7 +16,6 @@ from yapf.yapflib import yapf_api
 # Before torch is imported. Threads that wait for each other in a spin slow everything where tests run side by side.
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 
-
 # MMEngine parses a hundred metafiles anew, half a second, for each config of a package that it reads.
 mmengine.config.utils.load = functools.lru_cache(maxsize=None)(mmengine.config.utils.load)
 _format, _formatted = yapf_api.FormatCode, {}

@@ -20,9 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = sorted(
     path.relative_to(ROOT).as_posix() for path in (ROOT / 'configs').rglob('*.py') if path.parent.name != '_base_')
 # recipes of their own: the demo's, and that which fits a small COCO
-OWN_RECIPES = [
-    f'configs/detection/{name}.py' for name in ('mask_rcnn_odconv_r18_shapes', 'faster_rcnn_odconv_r50_fit')
-]
+OWN_RECIPES = [f'configs/detection/{name}.py' for name in ('mask_rcnn_odconv_r18_shapes', 'faster_rcnn_odconv_r50_fit')]
 DETECTORS = [path for path in CONFIGS if path.startswith('configs/detection/') and path not in OWN_RECIPES]
 CLASSIFIERS = [path for path in CONFIGS if path.startswith('configs/classification/')]
 

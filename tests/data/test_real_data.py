@@ -181,14 +181,22 @@ def test_a_swapped_detector_trains_and_evaluates_by_the_commands_that_swap_print
              'optim_wrapper.clip_grad.max_norm=10', 'model.test_cfg.score_thr=0.001')
     (_, training_), (_, testing) = commands
     work_dir = tmp_path / 'work'
-    log = in_process(training.train, *training_.split(), '--data-root', coco_mini, '--cfg-options', *size, *short,
-                     work_dir=work_dir)
+    log = in_process(
+        training.train, *training_.split(), '--data-root', coco_mini, '--cfg-options', *size, *short, work_dir=work_dir)
     losses = losses_of(log)
     assert len(losses) == 8 and np.mean(losses[-3:]) < 0.8 * np.mean(losses[:3]), losses
     config, checkpoint = testing.split()
     checkpoint = work_dir / re.sub(r'epoch_\d+', 'epoch_1', Path(checkpoint).name)  # of the one that was trained here
-    log = in_process(training.test, config, checkpoint, '--data-root', coco_mini, '--cfg-options', *size, short[-1],
-                     work_dir=tmp_path / 'test')
+    log = in_process(
+        training.test,
+        config,
+        checkpoint,
+        '--data-root',
+        coco_mini,
+        '--cfg-options',
+        *size,
+        short[-1],
+        work_dir=tmp_path / 'test')
     assert 0 <= float(re.findall(r'coco/bbox_mAP: ([\d.]+)', log)[-1]) <= 1
 
 
