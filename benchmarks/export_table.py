@@ -24,14 +24,14 @@ COMPILED = [(2, height, width)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('names', nargs='*', default=NAMES, metavar='NAME', help='rows of the catalogue')
-    print('| network | `torch.export` | ONNX | `torch.compile` | graphs |')
-    print('|-|-|-|-|-|')
+    print('| network | `torch.export` | ONNX | `torch.compile` | float64 | graphs |')
+    print('|-|-|-|-|-|-|')
     for name in parser.parse_args().names:
         torch.manual_seed(0)
         row = find_backbone(name)
         dynamic = row.family != 'ODConv'
         found = try_one_graph(MODELS.build(row.config).eval(), EXPORTED, RUN, COMPILED, onnx_batch=dynamic)
-        figures = ' | '.join(f'{figure:.1e}' for figure in found[:3])
+        figures = ' | '.join(f'{figure:.1e}' for figure in found[:4])
         print(f'| {name} | {figures} | {found.graphs} of {len(COMPILED)} sizes |', flush=True)
 
 

@@ -1,4 +1,5 @@
 """Is one graph enough for images of every size? Exported, run by onnxruntime, compiled, beside the network itself."""
+import copy
 from typing import Callable, List, NamedTuple, Sequence, Tuple
 
 import torch
@@ -10,17 +11,20 @@ DYNAMIC = torch.export.Dim.DYNAMIC
 
 
 class OneGraph(NamedTuple):
-    """Largest differences from the maps of the network itself, in units of a map's largest value, or of 1 below that.
+    """Largest differences from the maps of the network itself, over a map's largest value (1 below that).
 
     Attributes:
         exported: of the program of ``torch.export``, with a dynamic batch, height and width.
         onnx: of its translation, run by onnxruntime.
         compiled: of ``torch.compile`` without a break.
+        rounding: of the network itself in float64: how far float32 alone is off. Random weights can amplify it; then
+            no two forms in float32 agree more closely.
         graphs: how many of them ``torch.compile`` made.
     """
     exported: float
     onnx: float
     compiled: float
+    rounding: float
     graphs: int
 
 
@@ -86,4 +90,7 @@ def try_one_graph(backbone: nn.Module,
 
     torch._dynamo.reset()  # its limit of recompilations counts those of other networks
     compiled = torch.compile(backbone, fullgraph=True, backend=count)
-    return OneGraph(exported, worst(run_session, run_sizes), worst(compiled, compile_sizes), graphs)
+    to_onnx, to_compiled = worst(run_session, run_sizes), worst(compiled, compile_sizes)
+    exact = copy.deepcopy(backbone).double()
+    rounding = worst(lambda x: [each.float() for each in exact(x.double())], run_sizes)
+    return OneGraph(exported, to_onnx, to_compiled, rounding, graphs)
