@@ -10,7 +10,7 @@ from torch import nn
 
 from mmbackbones.cli import main
 from mmbackbones.models import torchvision_tags
-from mmbackbones.models.wrappers import keep_sizes
+from mmbackbones.models.wrappers.keep_sizes import keep_sizes
 from mmbackbones.weights import CheckpointError
 
 
