@@ -77,20 +77,10 @@ ONE_GRAPH = {
             mlp_ratios=(2, 2, 2, 2),
             sr_ratios=(8, 4, 2, 1)),
         out_indices=(0, 1)),
-    'pvtv2_b2':
-    dict(
-        arch=dict(
-            embed_dims=(8, 16, 16, 16),
-            depths=(1, 1, 1, 1),
-            num_heads=(1, 2, 2, 2),
-            mlp_ratios=(2, 2, 2, 2),
-            sr_ratios=(8, 4, 2, 1),
-            pool_size=None),
-        out_indices=(0, 1)),
     'dsnet_t':
-    dict(arch=dict(embed_dims=(16, 16, 32, 32), depths=(1, 1, 1, 1), num_heads=(1, 1, 2, 2))),
+    dict(arch=dict(embed_dims=(16, 16, 32, 32), depths=(1, 1, 1, 1), num_heads=(1, 1, 2, 2)), out_indices=(0, 1)),
     'conv2former_n':
-    dict(arch=dict(form='paper', embed_dims=8, depths=(1, 1, 1, 1), kernel_size=7, mlp_ratio=2)),
+    dict(arch=dict(form='paper', embed_dims=8, depths=(1, 1, 1, 1), kernel_size=7, mlp_ratio=2), out_indices=(0, 1)),
     'dogenet26':
     dict(arch=dict(depths=(1, 1, 1, 1), attention='full', attention_stages=(2, 3))),
     'coatnet0':

@@ -39,7 +39,8 @@ def try_one_graph(backbone: nn.Module,
                   export_size: Tuple[int, int, int],
                   run_sizes: Sequence[Tuple[int, int, int]],
                   compile_sizes: Sequence[Tuple[int, int, int]],
-                  onnx_batch: bool = True) -> OneGraph:
+                  onnx_batch: bool = True,
+                  simplify: bool = True) -> OneGraph:
     """Make graphs of a backbone and run them at many sizes.
 
     Args:
@@ -48,6 +49,7 @@ def try_one_graph(backbone: nn.Module,
         run_sizes: of those that the two exported forms are run with.
         compile_sizes: of those that the compiled form is run with, in this order.
         onnx_batch: whether the batch is dynamic in ONNX; if not, it stays that of ``export_size``.
+        simplify: have the translation simplified, as torch does by default, which takes as long as the translation.
 
     Raises:
         AssertionError: maps of another size.
@@ -67,13 +69,18 @@ def try_one_graph(backbone: nn.Module,
     exported = worst(program.module(), run_sizes)
 
     if onnx_batch:
-        onnx = torch.onnx.export(program, dynamo=True, verbose=False)
+        onnx = torch.onnx.export(program, dynamo=True, verbose=False, optimize=simplify)
     else:
         onnx = torch.onnx.export(
-            backbone, example, dynamo=True, dynamic_shapes=({
+            backbone,
+            example,
+            dynamo=True,
+            dynamic_shapes=({
                 2: DYNAMIC,
                 3: DYNAMIC
-            }, ), verbose=False)
+            }, ),
+            verbose=False,
+            optimize=simplify)
         run_sizes = [(export_size[0], *size) for _, *size in run_sizes]
     session = onnxruntime.InferenceSession(onnx.model_proto.SerializeToString(), providers=['CPUExecutionProvider'])
     name = session.get_inputs()[0].name

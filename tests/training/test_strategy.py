@@ -1,4 +1,6 @@
 """MMEngine's FlexibleRunner and its strategies do what its Runner does."""
+import shutil
+
 import pytest
 import torch
 from helpers import tool
@@ -10,21 +12,20 @@ from mmbackbones.weights import read_checkpoint
 
 
 @pytest.mark.slow
-def test_two_processes_of_a_strategy_train_stop_and_go_on_to_the_weights_of_the_runner(tmp_path, shapes, tiny_config):
-    flexible = 'runner_type=FlexibleRunner'
-    for folder, *options in (
-        ('runner', 'train_cfg.max_epochs=2'),
-        ('flexible', 'train_cfg.max_epochs=1', flexible),
-        ('flexible', 'train_cfg.max_epochs=2', flexible),
-    ):
-        resume = ['--resume'] if (tmp_path / folder).exists() else []
-        done = tool('dist_train.sh', tiny_config, 2, '--data-root', shapes, '--work-dir', tmp_path / folder, *resume,
-                    '--cfg-options', 'default_hooks.checkpoint.interval=1', *options)
+def test_two_processes_of_a_strategy_go_on_where_the_runner_stopped_to_its_weights(tmp_path, shapes, tiny_config):
+    weights = {}
+    for name, *options in (('runner', ), ('strategy', 'runner_type=FlexibleRunner')):
+        folder = tmp_path / name
+        if weights:
+            folder.mkdir()
+            shutil.copy(tmp_path / 'runner' / 'epoch_1.pth', folder)
+        done = tool('dist_train.sh', tiny_config, 2, '--data-root', shapes, '--work-dir', folder, '--resume',
+                    '--cfg-options', 'train_cfg.max_epochs=2', 'default_hooks.checkpoint.interval=1', *options)
         assert done.returncode == 0, done.stdout
-    by_runner, by_strategy = (
-        read_checkpoint(str(tmp_path / folder / 'epoch_2.pth'))['state_dict'] for folder in ('runner', 'flexible'))
-    assert by_runner.keys() == by_strategy.keys()
-    assert all(torch.equal(weight, by_strategy[name]) for name, weight in by_runner.items())
+        assert ('Resuming from' in done.stdout) == bool(weights)
+        weights[name] = read_checkpoint(str(folder / 'epoch_2.pth'))['state_dict']
+    assert weights['runner'].keys() == weights['strategy'].keys()
+    assert all(torch.equal(weight, weights['strategy'][name]) for name, weight in weights['runner'].items())
 
 
 @pytest.mark.parametrize('strategy, said', [
