@@ -8,13 +8,14 @@ import zipfile
 from pathlib import Path
 from typing import Callable
 
-import mmengine.config.utils
 import pytest
-from helpers import ROOT, shared_data
-from yapf.yapflib import yapf_api
 
 # Before torch is imported. Threads that wait for each other in a spin slow everything where tests run side by side.
 os.environ.setdefault('OMP_NUM_THREADS', '1')
+
+import mmengine.config.utils  # noqa: E402
+from helpers import ROOT, shared_data  # noqa: E402
+from yapf.yapflib import yapf_api  # noqa: E402
 
 # MMEngine parses a hundred metafiles anew, half a second, for each config of a package that it reads.
 mmengine.config.utils.load = functools.lru_cache(maxsize=None)(mmengine.config.utils.load)
