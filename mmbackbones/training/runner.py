@@ -3,14 +3,20 @@ import contextlib
 import copy
 import os
 import random
-from typing import Any, Iterator, Optional, Set
+from typing import Any, Iterator, Optional, Set, Union
 
 import numpy as np
 import torch
 from mmengine._strategy import BaseStrategy
 from mmengine.dist import barrier, get_rank
+from mmengine.evaluator import Evaluator
+from mmengine.hooks import Hook
+from mmengine.optim import BaseOptimWrapper
+from mmengine.runner import BaseLoop
 from mmengine.runner import FlexibleRunner as _FlexibleRunner
+from mmengine.runner import LogProcessor
 from mmengine.runner import Runner as _Runner
+from mmengine.visualization import Visualizer
 from torch import nn
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 from torch.utils.data import DataLoader
@@ -76,7 +82,7 @@ class _Blaming:
         custom = list(self.cfg.get('custom_hooks') or ())
         return f'custom_hooks[{custom.index(hook)}]' if hook in custom else 'hooks'
 
-    def build_visualizer(self, visualizer=None):
+    def build_visualizer(self, visualizer: Optional[dict] = None) -> Visualizer:
         """Build the visualizer, and start what it writes to, which may not be installed."""
         backends = (visualizer or {}).get('vis_backends') if isinstance(visualizer, dict) else None
         names = [each.get('name', each.get('type')) for each in backends or () if isinstance(each, dict)]
@@ -86,31 +92,34 @@ class _Blaming:
                 built.get_backend(name).experiment
         return built
 
-    def build_log_processor(self, log_processor):
+    def build_log_processor(self, log_processor: dict) -> LogProcessor:
         with self._building('log_processor', log_processor):
             return super().build_log_processor(log_processor)
 
-    def register_hook(self, hook, priority=None) -> None:
+    def register_hook(self, hook: Union[Hook, dict], priority: Union[str, int, None] = None) -> None:
         with self._building(self._hook_key(hook), copy.copy(hook)):
             super().register_hook(hook, priority)
 
-    def build_evaluator(self, evaluator):
+    def build_evaluator(self, evaluator: Union[dict, list, Evaluator]) -> Evaluator:
         with self._building(self._key_of('evaluator', evaluator), evaluator):
             return super().build_evaluator(evaluator)
 
-    def build_train_loop(self, loop):
+    def build_train_loop(self, loop: Union[BaseLoop, dict]) -> BaseLoop:
         with self._building('train_cfg', loop):
             return super().build_train_loop(loop)
 
-    def build_val_loop(self, loop):
+    def build_val_loop(self, loop: Union[BaseLoop, dict]) -> BaseLoop:
         with self._building('val_cfg', loop):
             return super().build_val_loop(loop)
 
-    def build_test_loop(self, loop):
+    def build_test_loop(self, loop: Union[BaseLoop, dict]) -> BaseLoop:
         with self._building('test_cfg', loop):
             return super().build_test_loop(loop)
 
-    def build_dataloader(self, dataloader, seed: Optional[int] = None, diff_rank_seed: bool = False) -> DataLoader:
+    def build_dataloader(self,
+                         dataloader: Union[DataLoader, dict],
+                         seed: Optional[int] = None,
+                         diff_rank_seed: bool = False) -> DataLoader:
         """Build a data loader, and load the first sample of its data set."""
         if isinstance(dataloader, DataLoader):
             return dataloader
@@ -174,19 +183,19 @@ class _Blaming:
 class Runner(_Blaming, _Runner):
     """MMEngine's Runner, whose errors name the key of the config; see :class:`_Blaming`."""
 
-    def setup_env(self, env_cfg) -> None:
+    def setup_env(self, env_cfg: dict) -> None:
         with self._building('env_cfg', env_cfg):
             super().setup_env(env_cfg)
 
-    def build_model(self, model) -> nn.Module:
+    def build_model(self, model: Union[nn.Module, dict]) -> nn.Module:
         with self._building('model', model):
             return super().build_model(model)
 
-    def build_optim_wrapper(self, optim_wrapper):
+    def build_optim_wrapper(self, optim_wrapper: Union[BaseOptimWrapper, dict]) -> BaseOptimWrapper:
         with self._building('optim_wrapper', optim_wrapper):
             return super().build_optim_wrapper(optim_wrapper)
 
-    def build_param_scheduler(self, scheduler):
+    def build_param_scheduler(self, scheduler: Any) -> Any:
         with self._building('param_scheduler', scheduler):
             return super().build_param_scheduler(scheduler)
 
@@ -198,12 +207,12 @@ class FlexibleRunner(_Blaming, _FlexibleRunner):
     :class:`Runner` are. Checkpoints are written beside their names and renamed: a kill leaves the old one or the new.
     """
 
-    def __init__(self, model, **kwargs):
+    def __init__(self, model: Union[nn.Module, dict], **kwargs):
         super().__init__(model, **kwargs)
         with self._building('model', self.cfg.get('model')):
             self.model = self.strategy.build_model(self.model)
 
-    def build_strategy(self, strategy=None, **kwargs) -> BaseStrategy:
+    def build_strategy(self, strategy: Optional[dict] = None, **kwargs) -> BaseStrategy:
         with self._building('strategy', strategy):
             return super().build_strategy(strategy, **kwargs)
 
