@@ -337,8 +337,8 @@ class TimmBackbone(BaseBackbone):
                 maps = self(torch.empty(1, 3, height, width, device='meta'))
             except (RuntimeError, AssertionError, ValueError):  # it takes no such size
                 return False
-            expected = [(1, each.channels, -(-height // each.stride), -(-width // each.stride))
-                        for each in self.plan.maps]
+            expected = [(1, each.channels, (height + each.stride - 1) // each.stride,
+                         (width + each.stride - 1) // each.stride) for each in self.plan.maps]
             if [tuple(each.shape) for each in maps] != expected:
                 return False
         return True
@@ -360,7 +360,7 @@ class TimmBackbone(BaseBackbone):
         if not any(pad):
             return super().forward(x)
         maps = super().forward(F.pad(x, pad))
-        return tuple(each[:, :, :-(-height // stride), :-(-width // stride)]
+        return tuple(each[:, :, :(height + stride - 1) // stride, :(width + stride - 1) // stride]
                      for each, stride in zip(maps, self.out_strides))
 
     def read_weights(self, source: str) -> dict:
