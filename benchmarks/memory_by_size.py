@@ -41,7 +41,7 @@ def main() -> None:
         report = dict(
             what='memory by size',
             command=shlex.join(['python', *sys.argv]),
-            machine=describe_machine(),
+            machine=describe_machine(args.device),
             results=results)
         args.out.write_text(json.dumps(report, indent=1) + '\n')
 

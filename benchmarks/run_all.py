@@ -54,7 +54,7 @@ def main() -> int:
     if args.list:
         print('\n'.join(row.key for row in rows))
         return 0
-    machine = describe_machine()
+    machine = describe_machine(args.device)
     try:
         results = read_results(args.out, machine)
     except ValueError as error:

@@ -23,14 +23,10 @@ def _cpu_model() -> str:
                 platform.processor() or platform.machine())
 
 
-def _versions() -> Dict[str, str]:
-    """Of Python, of this package, of the stack by its import names, and of what else gives figures."""
-    stack = {
-        name: ' '.join(f'{dist} {version}' for dist, version in found)
-        for name, found in installed_stack().items()
-    }
-    versions = dict(python=platform.python_version(), mmbackbones=__version__, **stack)
-    for name in ('torchvision', 'numpy', 'pycocotools', 'timm'):
+def _installed(*names: str) -> Dict[str, str]:
+    """Versions of those of these distributions that are installed."""
+    versions = {}
+    for name in names:
         with contextlib.suppress(metadata.PackageNotFoundError):
             versions[name] = metadata.version(name)
     return versions
@@ -48,17 +44,29 @@ def _commit() -> Optional[str]:
     return git.stdout.strip() or None
 
 
-def describe_machine() -> Dict[str, Any]:
-    """What figures depend on: the machine and the versions of what runs on it."""
+def describe_machine(device: str = 'cpu') -> Dict[str, Any]:
+    """What figures depend on: the machine and the versions of what runs on it.
+
+    Args:
+        device: what is measured, ``'cpu'`` or ``'cuda'``.
+    """
+    stack = {name: version for name, found in installed_stack().items() for _, version in found}
     return dict(
         cpu=_cpu_model(),
         cores=os.cpu_count(),
         threads=torch.get_num_threads(),
-        devices=[torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
+        gpu=torch.cuda.get_device_name() if device == 'cuda' else None,
         platform=platform.platform(),
-        versions=_versions())
+        versions=dict(
+            python=platform.python_version(), mmbackbones=__version__, **stack, **_installed('torchvision', 'timm')))
 
 
 def describe_run() -> Dict[str, Any]:
-    """What is needed to run the same thing again: :func:`describe_machine`, the commit and the command line."""
-    return dict(describe_machine(), commit=_commit(), command=[sys.executable, *sys.argv])
+    """What is needed to run the same thing again: all GPUs and distributions, the commit and the command line."""
+    stack = {distribution: version for found in installed_stack().values() for distribution, version in found}
+    return dict(
+        describe_machine(),
+        devices=[torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
+        distributions=dict(stack, **_installed('torchvision', 'numpy', 'pycocotools', 'timm')),
+        commit=_commit(),
+        command=[sys.executable, *sys.argv])

@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> None:
     for case in cases:
         records.append(compare(case, pairs, lambda text: print(f'{case.title}: {text}', file=sys.stderr, flush=True)))
         if args.json:  # after each, so that a run that is stopped leaves what it has
-            report = dict(command=shlex.join(['mmbackbones', *args.argv]), machine=describe_machine())
+            report = dict(command=shlex.join(['mmbackbones', *args.argv]), machine=describe_machine(args.device))
             write_atomically(args.json, (json.dumps(dict(**report, results=records), indent=1) + '\n').encode())
     print_table([('backbone', '<'), ('against', '<'), ('images', '<'), ('ours', '>'), ('peer', '>'), ('ratio', '>'),
                  ('quartiles', '<')],

@@ -84,7 +84,7 @@ def test_report_holds_figures_machine_versions_and_command(monkeypatch, tmp_path
     assert main([*argv, '--json', str(file), '--chart', str(chart)]) == 0
     report = json.loads(file.read_text())
     assert report['command'].startswith('mmbackbones bench odconv_mobilenetv2_050 --against plain')
-    assert {'cpu', 'cores', 'threads', 'devices', 'versions'} <= report['machine'].keys()
+    assert {'cpu', 'cores', 'threads', 'gpu', 'versions'} <= report['machine'].keys()
     assert {'python', 'torch', 'mmengine', 'mmcv', 'mmdet', 'timm',
             'mmbackbones'} <= report['machine']['versions'].keys()
     assert [record['against'] for record in report['results']] == against
